@@ -1,0 +1,292 @@
+"""The Python API: one function for each verb of the command line, which calls it and nothing else."""
+
+import io
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal, TypedDict, Unpack
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from selfstudy import config, files
+from selfstudy import judge as judging
+from selfstudy.encoder import Encoder, Fit
+from selfstudy.errors import UserError, nearest
+from selfstudy.evaluation import Metric, features
+from selfstudy.images import ImageSet
+from selfstudy.images import load as load_images
+from selfstudy.progress import Progress
+from selfstudy.report import write as write_report
+from selfstudy.study import run as study_run
+from selfstudy.study import settings as study_settings
+from selfstudy.training import Run, RunSettings, default_device, load_run, resolve
+from selfstudy.training import pretrain as pretrain_images
+from selfstudy.training.settings import overridable
+from selfstudy.types import DataCard
+
+Source = str | Path | Mapping[str, object]  # what images.load reads
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+IMAGE_SIZE = 64  # pixels a side: shapes are seen, ResNets keep their small stem, a laptop bears it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How a data source is loaded when it is named rather than given as an ImageSet."""
+
+    image_size: Annotated[int, Field(ge=1)] = IMAGE_SIZE
+    fit: Fit = "crop"
+    most_unreadable: Annotated[float, Field(ge=0, le=1)] = 0.05  # share of files; above it loading stops
+
+
+class PretrainOptions(TypedDict, total=False):
+    """What may be set for a run: fields of Loading and of RunSettings, and `method` for the method's own settings."""
+
+    method: Mapping[str, object]
+    image_size: int
+    fit: Fit
+    most_unreadable: float
+    recipe: str
+    backbone: str
+    stem: Literal["small", "imagenet"]
+    views: str | Sequence[object] | Mapping[str, object]
+    optimizer: Literal["sgd", "adamw", "lars"]
+    lr: float
+    lr_scaling: Literal["linear", "sqrt", "none"]
+    weight_decay: float
+    momentum: float
+    betas: tuple[float, float]
+    batch_size: int
+    chunk_size: int
+    images_seen: int
+    epochs: float
+    warmup_epochs: float
+    final_lr_factor: float
+    clip_norm: float
+    precision: Literal["float32", "bfloat16"]
+    held_out: float
+    on_collapse: Literal["stop", "continue"]
+    seed: int
+
+
+_LOADING = tuple(Loading.__dataclass_fields__)
+
+
+class EvaluateOptions(TypedDict, total=False):
+    """What may be set for an evaluation: the fields of JudgeSettings, where they are explained."""
+
+    protocols: Sequence[str]
+    labels: Sequence[int | float | str]
+    draws: int
+    test: float
+    metric: Metric
+    seed: int
+    settings: Mapping[str, Mapping[str, object]]
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What an encoder makes of images."""
+
+    features: np.ndarray  # float32 [N, D]
+    ids: np.ndarray  # str [N], from content
+    paths: np.ndarray  # str [N]
+
+    def save(self, path: Path) -> None:
+        """Write an .npz that numpy.load reads without pickles."""
+        content = io.BytesIO()
+        np.savez(content, features=self.features, ids=self.ids, paths=self.paths)
+        files.write_bytes(path, content.getvalue())
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study left behind."""
+
+    folder: Path
+    report: Path  # the page
+    answer: tuple[str, ...]  # three sentences
+
+    def to_json(self) -> dict[str, object]:
+        return {"folder": str(self.folder), "report": str(self.report), "answer": list(self.answer)}
+
+
+def images(
+    source: Source,
+    *,
+    size: int = IMAGE_SIZE,
+    labelled: bool = False,
+    fit: Fit = "crop",
+    most_unreadable: float = 0.05,
+) -> ImageSet:
+    """Load a data source: a folder, `table:FILE`, a named set such as mnist5k, or a source's settings as a mapping.
+
+    `size` is in pixels a side. Raises UserError if there are no such images, or too many that cannot be read.
+    """
+    return load_images(source, image_size=size, labelled=labelled, fit=fit, most_unreadable=most_unreadable)
+
+
+def pretrain(
+    name: str,
+    data: ImageSet | Source,
+    /,
+    *,
+    out: str | Path = "",
+    quiet: bool = False,
+    **options: Unpack[PretrainOptions],
+) -> Run:
+    """Pretrain without labels by the method `name`, into the folder `out` (by default runs/METHOD-DATA).
+
+    What is not set comes from the method's recipe. The same call again goes on where it stopped, or returns what it made.
+    Raises UserError for a mistake in the request and RunError when training fails.
+    """
+    own = {f"method.{key}": value for key, value in options.get("method", {}).items()}
+    overrides = {key: value for key, value in options.items() if key != "method"} | own
+    _refuse_unknown(overrides)
+    found = _loaded(data, {key: overrides.pop(key) for key in list(overrides) if key in _LOADING})
+    card = DataCard(num_images=len(found), channels=found.channels, image_size=found.image_size)
+    settings = resolve(name, overrides, card, "pretrain")
+    folder = Path(out).expanduser() if out else Path("runs") / _folder_name(name, found.name)
+    if _claim(folder, settings, found):
+        return load_run(folder)
+    with Progress(quiet=quiet) as progress:
+        return pretrain_images(settings, found, folder, progress=progress)
+
+
+def evaluate(
+    encoder: Encoder | Run | str | Path,
+    data: ImageSet | Source,
+    /,
+    *,
+    quiet: bool = False,
+    **options: Unpack[EvaluateOptions],
+) -> pd.DataFrame:
+    """Judge an encoder by labels: a row per protocol, budget of labels and draw, each with every metric in [0, 1]."""
+    settings = judging.resolve(options, "evaluate")
+    found = _encoder(encoder)
+    labelled = data if isinstance(data, ImageSet) else _fed(found, data, labelled=True)
+    with Progress(quiet=quiet) as progress:
+        return judging.judge(found, labelled, settings, device=default_device(), progress=progress)
+
+
+def embed(encoder: Encoder | Run | str | Path, data: ImageSet | Source, /) -> Embeddings:
+    """The features of every image, in the order of the set."""
+    found = _encoder(encoder)
+    pictures = data if isinstance(data, ImageSet) else _fed(found, data, labelled=False)
+    values = features(found, pictures, default_device(), judging.FEATURE_BATCH)
+    return Embeddings(values.numpy(), pictures.ids, pictures.paths)
+
+
+def study(
+    name: str = "digits",
+    settings: Mapping[str, object] = _NOTHING,
+    /,
+    *,
+    out: str | Path = "",
+    yes: bool = False,
+    quiet: bool = False,
+) -> StudyResult:
+    """Run a built-in study by name or a study file by path, or what is left of it, in the folder `out` or runs/NAME.
+
+    `settings` are laid over the file's: {"seeds": 5, "simclr.epochs": 100}. Raises UserError for a mistake in the request, and
+    above max_hours unless `yes`; RunError if a part failed, after the report on all others is written.
+    """
+    found = study_settings.read(name, settings)
+    folder = Path(out).expanduser() if out else Path("runs") / found.name
+    with Progress(quiet=quiet) as progress:
+        finished = study_run.run(found, folder, progress=progress, yes=yes)
+    page = write_report(folder)
+    finished.require_success()
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return StudyResult(folder, page, tuple(summary["answer"]))
+
+
+def dry_run(
+    name: str = "digits", settings: Mapping[str, object] = _NOTHING, /, *, out: str | Path = "", quiet: bool = False
+) -> study_run.Study:
+    """Print every setting of a study and what it would cost in time and disk; nothing is written."""
+    found = study_settings.read(name, settings)
+    folder = Path(out).expanduser() if out else Path("runs") / found.name
+    with Progress(quiet=quiet, stream=sys.stdout) as progress:
+        return study_run.dry_run(found, folder, progress=progress)
+
+
+def cell(folder: str | Path, name: str, /, *, quiet: bool = False) -> str:
+    """Do one cell of a study, named by its hash; its status."""
+    with Progress(quiet=quiet) as progress:
+        return study_run.run_cell(Path(folder).expanduser(), name, progress=progress)
+
+
+def report(folder: str | Path) -> Path:
+    """Write the report of a study from what it has so far; the path of the page."""
+    return write_report(Path(folder).expanduser())
+
+
+def load(folder: str | Path) -> Run:
+    """A finished run from its folder."""
+    return load_run(Path(folder).expanduser())
+
+
+def _encoder(source: Encoder | Run | str | Path) -> Encoder:
+    match source:
+        case Encoder():
+            return source
+        case Run():
+            return source.encoder
+        case _:
+            return Encoder.load(Path(source).expanduser())
+
+
+def _refuse_unknown(overrides: Mapping[str, object]) -> None:
+    """The engine does so too, but knows nothing of how images are loaded, and offers no such name."""
+    known = (*_LOADING, *overridable(), "method.NAME")
+    for key in overrides:
+        if key not in known and not key.startswith("method."):
+            raise UserError(f'pretrain: there is no setting "{key}".{nearest(key, known)}')
+
+
+def _loaded(data: ImageSet | Source, options: Mapping[str, object]) -> ImageSet:
+    if isinstance(data, ImageSet):
+        if options:
+            raise UserError(f"pretrain: {next(iter(options))} is set, but the images are loaded already")
+        return data
+    loading = config.validate(Loading, options, "pretrain")
+    return load_images(data, image_size=loading.image_size, fit=loading.fit, most_unreadable=loading.most_unreadable)
+
+
+def _fed(encoder: Encoder, source: Source, *, labelled: bool) -> ImageSet:
+    """Images as the encoder takes them."""
+    return load_images(source, image_size=encoder.feed.size, labelled=labelled, fit=encoder.feed.fit)
+
+
+def _folder_name(method: str, data: str) -> str:
+    """`simclr-bags` from simclr and ~/pictures/bags."""
+    return "-".join(re.sub(r"\W+", "-", Path(part).stem).strip("-") for part in (method, data))
+
+
+def _claim(folder: Path, settings: RunSettings, data: ImageSet) -> bool:
+    """Make the folder this run's own; True if the run is finished in it. UserError if it holds something else."""
+    wanted = json.loads(json.dumps(settings.to_json()))
+    record = folder / "run.json"
+    if record.is_file():
+        card = json.loads(record.read_text(encoding="utf-8"))
+        if card["data"]["fingerprint"] != data.fingerprint:
+            raise UserError(f"{folder} holds a run on other images; name another folder with --out")
+        for key, value in wanted.items():
+            if card["settings"].get(key) != value:
+                raise UserError(
+                    f"{folder} holds a run whose {key} is {card['settings'].get(key)} instead of {value}; "
+                    "name another folder with --out"
+                )
+        return card["status"] in ("done", "collapsed")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} holds something else already; name another folder with --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    origin = {"name": data.name, "fingerprint": data.fingerprint, "num_images": len(data)}
+    files.write_json(record, {"method": settings.method, "settings": wanted, "data": origin, "status": "running"})
+    return False

@@ -1,0 +1,1 @@
+"""Backbones: one source per file. A name that is no file here is a timm model."""

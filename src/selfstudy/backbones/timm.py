@@ -1,0 +1,75 @@
+"""Any model of timm by its name, without its classifier, for any number of channels and any image size.
+
+Source  timm, Wightman et al., https://github.com/huggingface/pytorch-image-models.
+Stem    "small" replaces a ResNet's 7x7 stride-2 stem and max-pooling by a 3x3 stride-1 convolution, as every paper on
+        32 px images does (He et al. 2016 §4.2; solo-learn pads by 2 there, torchvision's and lightly's ports by 1, as
+        here). "imagenet" keeps the model as it is. Vision transformers have their position embeddings made for the
+        image size; their patch size is in their name.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from selfstudy.backbones._normalise import Normalise
+from selfstudy.encoder import Backbone, BackboneSpec
+from selfstudy.errors import UserError, nearest
+
+
+class Timm(Backbone):
+    """A timm model; `tokens` works for its plain vision transformers."""
+
+    def __init__(self, spec: BackboneSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.normalise = Normalise(spec.mean, spec.std)
+        self.model = _create(spec)
+        self.dim = int(self.model.num_features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(self.normalise(images))
+
+    def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+        """As in MAE (He et al. 2022): position embeddings are added before patches are dropped."""
+        if not _is_plain_vit(self.model):
+            return super().tokens(images, keep)
+        vit = self.model
+        x = vit._pos_embed(vit.patch_embed(self.normalise(images)))  # [N, prefix + P, D]
+        prefix, patches = x[:, : vit.num_prefix_tokens], x[:, vit.num_prefix_tokens :]
+        if keep is not None:
+            patches = patches.gather(1, keep[:, :, None].expand(-1, -1, patches.shape[2]))
+        return vit.norm(vit.blocks(vit.norm_pre(torch.cat([prefix, patches], 1))))
+
+
+def _is_plain_vit(model: nn.Module) -> bool:
+    from timm.models.vision_transformer import VisionTransformer
+
+    return isinstance(model, VisionTransformer) and model.num_prefix_tokens == 1
+
+
+def _create(spec: BackboneSpec) -> nn.Module:
+    import timm
+    from timm.models.resnet import ResNet
+
+    if not timm.is_model(spec.name):
+        close = nearest(spec.name, timm.list_models())
+        hint = close if "Did you mean" in close else " `selfstudy list backbones` shows all names."
+        raise UserError(f'there is no backbone "{spec.name}".{hint}')
+    try:
+        model = _create_for_size(spec)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        shape = f"{spec.channels} x {spec.image_size} x {spec.image_size}"
+        raise UserError(f"backbone {spec.name} cannot take {shape} images: {error}") from None
+    if spec.stem == "small" and isinstance(model, ResNet):
+        model.conv1 = nn.Conv2d(spec.channels, model.bn1.num_features, 3, stride=1, padding=1, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        model.maxpool = nn.Identity()
+    return model
+
+
+def _create_for_size(spec: BackboneSpec) -> nn.Module:
+    import timm
+
+    try:
+        return timm.create_model(spec.name, num_classes=0, in_chans=spec.channels, img_size=spec.image_size)
+    except TypeError:  # convolutional models take any size and have no such argument
+        return timm.create_model(spec.name, num_classes=0, in_chans=spec.channels)

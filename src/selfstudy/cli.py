@@ -1,0 +1,323 @@
+"""The command line: verbs only. Each is one call of the Python API; what it loads, it loads when it runs."""
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError
+
+from selfstudy import __version__
+from selfstudy.errors import RunError, UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DEBUG = "SELFSTUDY_DEBUG"  # set to 1, it lets tracebacks through
+FAILED, MISTAKEN, INTERRUPTED = 1, 2, 130  # exit codes; the last is 128 + SIGINT, as shells count
+
+Switch = Annotated[bool, Parameter(negative="", show_default=False)]
+Json = Annotated[Switch, Parameter(help="Print the result as JSON and show no progress: for scripts.")]
+Folder = Annotated[str, Parameter(metavar="FOLDER", show_default=False)]
+File = Annotated[str, Parameter(metavar="FILE", show_default=False)]
+Words = Annotated[str, Parameter(name="KEY=VALUE")]
+
+app = App(
+    name="selfstudy",
+    help=(
+        "Finds out, on your own images, which self-supervised method to use, how few labels it then needs "
+        "and what it costs.\n\n"
+        "Start with `selfstudy study`, the built-in study of 5,000 handwritten digits; it ends with a report to read. "
+        "For your own images write a study file and run `selfstudy study FILE.yaml`."
+    ),
+    version=__version__,
+    version_flags=["--version"],
+    help_format="plaintext",
+    usage="Usage: selfstudy VERB [ARGUMENTS] [KEY=VALUE ...] [OPTIONS]",
+    group_commands=Group("Verbs", sort_key=0),
+    suppress_keyboard_interrupt=False,
+)
+
+
+@app.command(usage="Usage: selfstudy study [STUDY] [KEY=VALUE ...] [OPTIONS]")
+def study(
+    *words: Annotated[str, Parameter(name="STUDY KEY=VALUE")],
+    out: Folder = "",
+    dry_run: Switch = False,
+    yes: Switch = False,
+    json: Json = False,
+) -> None:
+    """Compare methods on images and write the report; the same command goes on where it stopped.
+
+    Example: selfstudy study bags.yaml seeds=5 simclr.epochs=100
+
+    Parameters
+    ----------
+    words
+        A study file or a built-in study's name (by default digits), then settings such as seeds=5 or labels=1,10,all.
+    out
+        Folder of the study; by default runs/NAME.
+    dry_run
+        Print the settings and what the study would cost in time and disk, and stop there.
+    yes
+        Start even if it will take longer than max_hours.
+    """
+    from selfstudy import api
+
+    names, settings = _split(words)
+    name = _only(names, "study", "digits")
+    if dry_run:
+        planned = api.dry_run(name, settings, out=out, quiet=json)
+        if json:
+            _print_json(
+                {"settings": planned.settings.to_json(), "cells": len(planned.cells), "done": len(planned.outcomes)}
+            )
+        return
+    result = api.study(name, settings, out=out, yes=yes, quiet=json)
+    if json:
+        _print_json(result.to_json())
+    else:
+        _print(*result.answer, str(result.report))
+
+
+@app.command(usage="Usage: selfstudy pretrain METHOD data=SOURCE [KEY=VALUE ...] [OPTIONS]")
+def pretrain(method: str, /, *words: Words, out: Folder = "", json: Json = False) -> None:
+    """Train one encoder without labels; the same command goes on where it stopped.
+
+    Example: selfstudy pretrain simclr data=~/bags/all backbone=resnet18 epochs=200 method.temperature=0.2
+
+    Parameters
+    ----------
+    method
+        A name from `selfstudy list methods`, or the path of your own .py file.
+    words
+        data=SOURCE, then settings: image_size, epochs, batch_size, backbone, views, seed, method.temperature and others.
+    out
+        Folder of the run; by default runs/METHOD-DATA.
+    """
+    from selfstudy import api
+
+    data, settings = _settings(words, "pretrain")
+    run = api.pretrain(method, data, out=out, quiet=json, **settings)  # type: ignore[arg-type]
+    if json:
+        _print_json({"folder": str(run.folder), **run.card})
+    else:
+        _print(run.card["health"]["message"], f"The encoder is in {run.folder}")
+
+
+@app.command(usage="Usage: selfstudy evaluate RUN data=SOURCE [KEY=VALUE ...] [OPTIONS]")
+def evaluate(run: Path, /, *words: Words, out: File = "", json: Json = False) -> None:
+    """Judge the encoder of a run by labelled images.
+
+    Example: selfstudy evaluate runs/simclr-bags data=~/bags/labelled protocols=linear,knn labels=10,50,0.1,all
+
+    Parameters
+    ----------
+    run
+        Folder of a run.
+    words
+        data=SOURCE with labels, then settings: protocols, labels, draws, test, metric, seed, finetune.lr and others.
+    out
+        The table of all scores; by default evaluation.csv in the run's folder.
+    """
+    from selfstudy import api, files
+
+    data, settings = _settings(words, "evaluate")
+    table = api.evaluate(run, data, quiet=json, **settings)  # type: ignore[arg-type]
+    path = Path(out).expanduser() if out else run / "evaluation.csv"
+    files.write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    if json:
+        _print_json(table.to_dict(orient="records"))
+    else:
+        _print_scores(table)
+        _print(f"All scores are in {path}")
+
+
+@app.command(usage="Usage: selfstudy embed RUN IMAGES [OPTIONS]")
+def embed(run: Path, images: str, /, *, out: File = "features.npz", json: Json = False) -> None:
+    """Turn images into features with the encoder of a run.
+
+    Parameters
+    ----------
+    run
+        Folder of a run.
+    images
+        A folder, table:FILE or a named set.
+    out
+        File to write: the arrays features [N, D], ids and paths; by default features.npz.
+    """
+    from selfstudy import api
+
+    embeddings = api.embed(run, images)
+    embeddings.save(Path(out).expanduser())
+    count, dim = embeddings.features.shape
+    if json:
+        _print_json({"out": out, "images": count, "dim": dim})
+    else:
+        _print(f"{count:,} images, {dim} features each, are in {out}")
+
+
+@app.command(usage="Usage: selfstudy report STUDY [OPTIONS]")
+def report(study: Path, /, *, json: Json = False) -> None:
+    """Write report.html again from what a study has so far, finished or not.
+
+    Parameters
+    ----------
+    study
+        Folder of a study.
+    """
+    from selfstudy import api
+
+    path = api.report(study)
+    if json:
+        _print_json({"report": str(path)})
+    else:
+        _print(str(path))
+
+
+@app.command(name="list", usage="Usage: selfstudy list methods|datasets|backbones|views|protocols|studies")
+def list_names(what: str, /, *, json: Json = False) -> None:
+    """Show what there is to choose from.
+
+    Parameters
+    ----------
+    what
+        methods, datasets, backbones, views, protocols or studies.
+    """
+    from selfstudy import listing
+
+    found = listing.contents(what)
+    if json:
+        _print_json(found)
+    else:
+        _print_pairs(found)
+
+
+@app.command(show=False)
+def cell(hash: str, /, *, study: Path, json: Json = False) -> None:
+    """Compute one cell of a study: the job that another machine is sent.
+
+    Parameters
+    ----------
+    hash
+        The cell's folder under cells/.
+    study
+        Folder of the study.
+    """
+    from selfstudy import api
+
+    status = api.cell(study, hash, quiet=json)
+    if json:
+        _print_json({"cell": hash, "status": status})
+
+
+def main() -> None:
+    """The command `selfstudy`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an old Windows console lacks characters; a file name may hold any
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; the exit code. The one place where an error becomes a sentence."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except (CycloptsError, UserError, RunError, OSError, KeyboardInterrupt) as error:
+        if os.environ.get(DEBUG) == "1":
+            raise
+        sentence, code = _explain(error, arguments)
+        _complain(sentence)
+        return code
+    return 0
+
+
+def _explain(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
+    """What happened in one sentence, and the exit code."""
+    match error:
+        case UnknownOptionError():
+            return f"{error} Settings are written KEY=VALUE, such as epochs=50.", MISTAKEN
+        case CycloptsError() | UserError():
+            return str(error), MISTAKEN
+        case KeyboardInterrupt():
+            again = shlex.join(["selfstudy", *arguments])
+            return f"Stopped. All that was finished is kept; the same command goes on from there: {again}", INTERRUPTED
+        case OSError(filename=str(path), strerror=str(reason)):
+            return f"{path}: {reason}", FAILED
+        case _:
+            return str(error), FAILED
+
+
+def _complain(sentence: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True).print(Text(sentence, style="red"), soft_wrap=True)
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], dict[str, object]]:
+    """Names and settings apart; a path may hold an equals sign, a setting's name holds no slash."""
+    from selfstudy import config
+
+    pairs = [word for word in words if re.match(r"[^\W\d][\w. -]*=", word)]
+    return [word for word in words if word not in pairs], config.parse_overrides(pairs)
+
+
+def _settings(words: Sequence[str], verb: str) -> tuple[object, dict[str, object]]:
+    """The data source, as it was typed unless it is a {mapping}, and the settings beside it."""
+    names, settings = _split(words)
+    if names:
+        raise UserError(f'{verb}: "{names[0]}" is not a setting: expected KEY=VALUE, such as epochs=50')
+    typed = [word.removeprefix("data=") for word in words if word.startswith("data=")]
+    if typed in ([], [""]):
+        raise UserError(f"{verb} needs data=SOURCE: a folder, table:FILE or a name from `selfstudy list datasets`")
+    source = settings.pop("data")
+    return source if isinstance(source, Mapping) else typed[0], settings
+
+
+def _only(names: Sequence[str], what: str, default: str) -> str:
+    if len(names) > 1:
+        raise UserError(f"one {what} is expected, but there are {len(names)}: {', '.join(names)}")
+    return names[0] if names else default
+
+
+def _print(*lines: str) -> None:
+    from rich.console import Console
+
+    for line in lines:
+        Console().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_json(value: object) -> None:
+    import json
+
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _print_pairs(pairs: Mapping[str, str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, padding=(0, 3, 0, 0))
+    for name, sentence in pairs.items():
+        table.add_row(Text(name, style="bold"), Text(sentence))
+    Console().print(table)
+
+
+def _print_scores(scores: "pd.DataFrame") -> None:
+    """Mean over the draws and their standard deviation, a row per protocol and budget."""
+    from rich.console import Console
+    from rich.table import Table
+
+    metrics = ("accuracy", "macro_f1", "balanced_accuracy")
+    table = Table("protocol", "labels", "draws", *(metric.replace("_", " ") for metric in metrics))
+    for (protocol, labels), rows in scores.groupby(["protocol", "labels"], sort=False):
+        spread = "{:.3f} ± {:.3f}" if len(rows) > 1 else "{:.3f}"
+        values = (spread.format(rows[metric].mean(), rows[metric].std()) for metric in metrics)
+        table.add_row(str(protocol), str(labels), str(len(rows)), *values)
+    Console().print(table)

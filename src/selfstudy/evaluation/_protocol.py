@@ -1,0 +1,99 @@
+"""The contract of a protocol: a way to judge an encoder with a given budget of labels."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Generic, Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfstudy.encoder import Encoder
+from selfstudy.errors import UserError
+from selfstudy.evaluation._features import require_finite
+from selfstudy.evaluation._metrics import measure
+from selfstudy.images import ImageSet
+from selfstudy.progress import Progress
+from selfstudy.rng import Rng
+from selfstudy.types import Scores
+
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """Everything a protocol may see. n labels in the budget, T test images, P images in the pool.
+
+    Raises UserError if a row has no label or lies where it must not, RunError if a feature is NaN or infinite.
+    """
+
+    images: ImageSet  # all rows, train and test
+    train_rows: Tensor  # int64 [n]: the label budget; every label used for any choice is among them
+    test_rows: Tensor  # int64 [T]
+    pool_rows: Tensor  # int64 [P]: training images without their labels (for the features' mean and deviation)
+    encoder: Encoder | None
+    features: Tensor | None  # float32 [len(images), D], one cached pass in eval mode; None if the protocol needs none
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))  # where a protocol that trains does so
+    progress: Progress = field(default_factory=lambda: Progress(quiet=True))
+    folder: Path | None = None  # where a protocol that trains logs and keeps checkpoints
+
+    def __post_init__(self) -> None:
+        if self.images.labels is None:
+            raise UserError(f"{self.images.name} has no labels, so nothing can be evaluated on it")
+        for part, rows in (("training", self.train_rows), ("test", self.test_rows)):
+            if not len(rows):
+                raise UserError(f"there are no labelled {part} images in {self.images.name}; at least one is needed")
+            missing = int((self.images.labels[rows] < 0).sum())
+            if missing:
+                raise UserError(f"{missing} of the {len(rows)} {part} images of {self.images.name} have no label")
+        if not len(self.pool_rows):
+            raise UserError(
+                f"there are no training images in {self.images.name} to measure features on; at least one is needed"
+            )
+        leaked = int(torch.isin(self.test_rows, torch.cat([self.train_rows, self.pool_rows])).sum())
+        if leaked:
+            raise UserError(
+                f"{leaked} of the {len(self.test_rows)} test images of {self.images.name} are training images too"
+            )
+        if self.features is not None:
+            require_finite(self.features)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.images.classes)
+
+    @property
+    def train_labels(self) -> Tensor:
+        """Int64 [n]."""
+        assert self.images.labels is not None
+        return self.images.labels[self.train_rows]
+
+    @property
+    def train_groups(self) -> np.ndarray:
+        """Str [n]: rows of one group are never split."""
+        return self.images.groups[self.train_rows.numpy()]
+
+    def scores(self, predictions: Tensor, chosen: Mapping[str, float | int | str], seconds: float) -> Scores:
+        """The end of every protocol, and the only place where test labels are read; `predictions` is int64 [T]."""
+        assert self.images.labels is not None and predictions.shape == self.test_rows.shape
+        return Scores(measure(self.images.labels[self.test_rows], predictions), predictions, chosen, seconds)
+
+
+class Protocol(ABC, Generic[Settings]):
+    """Subclass it as `Protocol[Config]` in evaluation/NAME.py; that file is all a new protocol needs."""
+
+    Config: ClassVar[type]  # frozen dataclass beside the class
+    needs: ClassVar[Literal["labels", "features", "encoder"]]  # what of a task it reads beside rows and labels
+    version: ClassVar[int] = 1  # raised when its results change: results of another version are not reused
+
+    def __init__(self, config: Settings) -> None:
+        self.config = config
+
+    @abstractmethod
+    def run(self, task: Task, rng: Rng) -> Scores:
+        """Learn from the train labels, choose by them alone, predict the test images once, and score that.
+
+        A pure function of the task and the stream; leaves the encoder as it was.
+        """

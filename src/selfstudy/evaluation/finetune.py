@@ -1,0 +1,116 @@
+"""Fine-tune: train encoder and linear classifier together on the labels. On an untrained encoder: the supervised baseline.
+
+Source  the baseline of every label-efficiency study; the small recipe's numbers are in benchmarks/digits.md.
+Scale   cross-entropy, mean over images.
+Rows    N images of the label budget, repeated so that every batch is full; each repetition gets another view.
+Needs   labels. It sees the same number of images whatever the number of labels: fewer labels never mean fewer steps.
+"""
+
+import copy
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfstudy.encoder import Backbone, Encoder, Feed
+from selfstudy.evaluation._protocol import Protocol, Task
+from selfstudy.images import ImageSet
+from selfstudy.method import Method
+from selfstudy.rng import Rng
+from selfstudy.training import Data, Training, fit
+from selfstudy.types import Batch, DataCard, Embedded, Output, Scores, Step, Views
+from selfstudy.views import Chain, Crop, parse, preset
+
+WHOLE = Crop(scale=(1.0, 1.0), ratio=(1.0, 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    views: str | Sequence[Any] = "photo"  # a preset or a list of operations, as in a study file
+    optimizer: Literal["sgd", "adamw", "lars"] = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    images_seen: int = 38_400
+    batch_size: int = 64
+    warmup: float = 0.1  # share of the steps
+    label_smoothing: float = 0.0
+
+
+class Finetune(Protocol[Config]):
+    Config = Config
+    needs: ClassVar[Literal["labels", "features", "encoder"]] = "encoder"
+
+    def run(self, task: Task, rng: Rng) -> Scores:
+        started = time.perf_counter()
+        assert task.encoder is not None
+        config = self.config
+        classifier = Classifier(task.encoder, task.num_classes, config.label_smoothing, rng)
+        training = Training(
+            optimizer=config.optimizer, lr=config.lr, weight_decay=config.weight_decay, momentum=0.9, betas=(0.9, 0.999),
+            warmup=config.warmup, final_lr_factor=0.0, clip_norm=0.0, batch_size=config.batch_size,
+            steps=-(-config.images_seen // config.batch_size), on_collapse="continue",
+        )  # fmt: skip
+        data = Data(_repeated(task, config.batch_size), {"base": _chain(config, task.images.image_size)}, rng)
+        fit(classifier, data, training, device=task.device, progress=task.progress, folder=task.folder)
+        predictions = classifier.predict(task.images.images[task.test_rows], task.device)
+        chosen = {**asdict(config), "views": "the study's", "chosen_by": "fixed: the recipe, last epoch"}
+        return task.scores(predictions, chosen, time.perf_counter() - started)
+
+
+class Classifier(Method):
+    """A backbone and a linear layer on its features, trained by cross-entropy: a method that uses labels."""
+
+    Config = Config
+    recipes: ClassVar[Mapping[str, Any]] = {}
+    uses_labels = True
+
+    def __init__(self, encoder: Encoder, num_classes: int, label_smoothing: float, rng: Rng) -> None:
+        nn.Module.__init__(self)  # it has no recipe and makes no backbone: it is given one
+        self.backbone: Backbone = copy.deepcopy(encoder.backbone)  # the encoder itself stays frozen
+        self.feed: Feed = encoder.feed
+        self.label_smoothing = label_smoothing
+        with rng.fork("classifier").seeding_torch():
+            self.classify = nn.Linear(encoder.dim, num_classes)
+
+    @classmethod
+    def chains(cls, config: Config, data: DataCard) -> Mapping[str, Chain]:
+        return {"base": _chain(config, data.image_size)}
+
+    def views(self, batch: Batch, rng: Rng, chains: Mapping[str, Chain]) -> Views:
+        assert batch.labels is not None
+        return Views(batch.index, {"base": chains["base"](batch.images, batch.index, rng), "label": batch.labels})
+
+    def embed(self, views: Views, step: Step) -> Embedded:
+        return {"h": self.backbone(views["base"])}
+
+    def objective(self, embedded: Embedded, views: Views, step: Step) -> Output:
+        logits = self.classify(embedded["h"]).float()
+        loss = F.cross_entropy(logits, views["label"], label_smoothing=self.label_smoothing)
+        return Output(loss=loss, watch={"h": embedded["h"]})
+
+    def encoder(self) -> tuple[Backbone, Feed]:
+        return self.backbone, self.feed
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, device: torch.device, batch_size: int = 512) -> Tensor:
+        """Int64 [N], on the CPU: the class of each uint8 [N, C, S', S'] image, seen whole and unaugmented."""
+        encoder = Encoder(self.backbone, self.feed, {})
+        return (
+            self.classify.to(device)(encoder(images, batch_size=batch_size, device=device).to(device)).argmax(1).cpu()
+        )
+
+
+def _chain(config: Config, size: int) -> Chain:
+    entries = preset(config.views, "views") if isinstance(config.views, str) else config.views
+    return Chain(size=size, crop=WHOLE, steps=()).with_steps(parse(entries, "views"))
+
+
+def _repeated(task: Task, batch_size: int) -> ImageSet:
+    """The label budget, repeated to at least ten batches: each copy has its own index, hence its own views."""
+    rows = task.train_rows
+    copies = max(1, -(-10 * batch_size // len(rows)))
+    return task.images.select(rows.repeat(copies).numpy())

@@ -1,0 +1,1 @@
+"""Explanations: what an encoder makes of images, one analysis per file."""

@@ -1,0 +1,65 @@
+"""What a data source is: settings in, a listing of pictures out. Nothing is decoded here."""
+
+import os
+import re
+import unicodedata
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from selfstudy.images._imageset import Skipped
+
+# Names of parts as people write them. Choices are made by cross-validation inside the label budget, so a validation
+# part is there to learn from.
+PARTS = {
+    **dict.fromkeys(("train", "training", "val", "valid", "validation", "dev"), "train"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What a source found. Row i of every field is picture i; an empty field: the source has no such thing."""
+
+    pictures: np.ndarray | Sequence[Path]  # uint8 [N, H, W] or [N, H, W, 3], or the files
+    labels: Sequence[str] = ()  # "" where missing
+    groups: Sequence[str] = ()  # "" where a picture is a group of its own
+    parts: Sequence[str] = ()  # "train" or "test"
+    skipped: Sequence[Skipped] = ()
+    ignored: int = 0  # files that are no pictures by their names
+
+
+class Source(ABC):
+    """A frozen dataclass in images/NAME.py; that file is all a new source needs.
+
+    Its fields are its settings. A field of the source's own name is the place where it lies: `NAME:PLACE` sets it.
+    """
+
+    @abstractmethod
+    def listing(self, labelled: bool) -> Listing:
+        """Find the pictures. With `labelled`, their classes too; else labels stay unread."""
+
+
+def expand(path: str | Path) -> Path:
+    """`~` to the home folder; an unknown `~user` stays, and will then not be found."""
+    return Path(os.path.expanduser(path))
+
+
+def printable(text: object) -> str:
+    """One line of plain text for any path: bytes that are no text and control characters are written as escapes."""
+    valid = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(repr(letter)[1:-1] if unicodedata.category(letter) == "Cc" else letter for letter in valid)
+
+
+def class_name(text: str) -> str:
+    """A class as results name it: composed Unicode, as macOS decomposes the names of folders."""
+    return unicodedata.normalize("NFC", printable(text).strip())
+
+
+def natural_order(name: str) -> tuple[list[str | int], str]:
+    """Sorting key under which "page 9" comes before "page 10"."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [int(part) if position % 2 else part for position, part in enumerate(parts)], name

@@ -1,0 +1,80 @@
+"""folder: pictures in a folder and all folders below it, in any mixture of formats."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from selfstudy.errors import UserError
+from selfstudy.images._decode import SUFFIXES
+from selfstudy.images._imageset import Skipped
+from selfstudy.images._source import PARTS, Listing, Source, class_name, expand, printable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder(Source):
+    """Sub-folders are classes only when labels are asked for; deeper folders belong to the class above them.
+
+    If all sub-folders are named like parts (train, test; val counts as train), the classes lie one deeper.
+    Pictures outside every class have no label. Hidden files and files of other kinds are counted, not read.
+    """
+
+    folder: Path
+
+    def listing(self, labelled: bool) -> Listing:
+        root = expand(self.folder)
+        if not root.is_dir():
+            raise UserError(f"the folder {printable(root)} {'is a file' if root.exists() else 'does not exist'}")
+        pictures, skipped, ignored = _walk(root)
+        if not pictures and not skipped:
+            seen = f"no picture among its {ignored} files" if ignored else "no file"
+            raise UserError(f"the folder {printable(root)} holds {seen}; pictures end in {', '.join(sorted(SUFFIXES))}")
+        if not labelled:
+            return Listing(pictures=pictures, skipped=skipped, ignored=ignored)
+        places = [path.relative_to(root).parts[:-1] for path in pictures]
+        tops = {place[0].lower() for place in places if place}
+        if not tops:
+            raise UserError(
+                f"the folder {printable(root)} has no sub-folders to be classes; for a table use table:FILE"
+            )
+        split_above = "train" in tops and tops <= PARTS.keys()
+        return Listing(
+            pictures=pictures,
+            labels=[class_name(place[split_above]) if len(place) > split_above else "" for place in places],
+            parts=[PARTS[place[0].lower()] if place else "train" for place in places] if split_above else (),
+            skipped=skipped,
+            ignored=ignored,
+        )
+
+
+def _walk(root: Path) -> tuple[list[Path], list[Skipped], int]:
+    """Pictures in sorted order, unreadable folders, and the number of other files.
+
+    Links are followed after everything else and each folder is entered once: loops end, and real names win over links.
+    """
+    pictures: list[Path] = []
+    skipped: list[Skipped] = []
+    ignored = 0
+    folders, links, entered = [root], list[Path](), set[str]()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
+        identity = os.path.realpath(folder)
+        if identity in entered:
+            continue
+        entered.add(identity)
+        try:
+            found = sorted(folder.iterdir())
+        except OSError as error:
+            skipped.append(Skipped(printable(folder), f"the folder cannot be opened: {error.strerror}"))
+            continue
+        for path in found:
+            if path.name.startswith("."):
+                ignored += 1
+            elif os.path.isdir(path):
+                (links if path.is_symlink() else folders).append(path)
+            elif path.suffix.lower() not in SUFFIXES:
+                ignored += 1
+            elif path.is_file() or path.is_symlink():  # a link that leads nowhere is reported when it is read
+                pictures.append(path)
+            else:  # a pipe or a device: reading might never end
+                skipped.append(Skipped(printable(path), "is not a file"))
+    return sorted(pictures), skipped, ignored

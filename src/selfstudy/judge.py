@@ -1,0 +1,103 @@
+"""Judge one encoder outside a study: labelled images and budgets of labels to a table of scores."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+from pydantic import Field
+
+from selfstudy import catalog, config
+from selfstudy.encoder import Encoder
+from selfstudy.errors import UserError, nearest
+from selfstudy.evaluation import Metric, Protocol, Task, features
+from selfstudy.images import ImageSet, draw_labels, split
+from selfstudy.progress import Progress
+from selfstudy.rng import Rng
+from selfstudy.types import Scores
+
+FEATURE_BATCH = 256  # images in one pass of the encoder; more gains nothing on a CPU and costs memory on a GPU
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeSettings:
+    """How an encoder is judged. The names are the ones users type as key=value."""
+
+    protocols: tuple[str, ...] = ("linear", "knn")
+    labels: tuple[int | float | str, ...] = ("all",)  # 10: per class; 0.1: a fraction; total:200; all
+    draws: Annotated[int, Field(ge=1)] = 5  # how often fewer labels than all are drawn anew, as in a study
+    test: Annotated[float, Field(gt=0)] = 0.2  # below one the share of the images, else their number
+    metric: Metric = "accuracy"  # decides the protocols' choices; every metric is reported
+    seed: int = 0  # of the split and the draws
+    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # of protocols, by protocol
+
+
+def resolve(options: Mapping[str, Any], place: str) -> JudgeSettings:
+    """Checked settings from `{"labels": 10, "finetune.lr": 1e-3}`; one value stands for a list of one.
+
+    Raises UserError with the nearest valid name.
+    """
+    values: dict[str, object] = {}
+    own: dict[str, dict[str, object]] = {name: dict(part) for name, part in options.get("settings", {}).items()}
+    for key, value in options.items():
+        protocol, dot, name = key.partition(".")
+        if dot:
+            own.setdefault(protocol, {})[name] = value
+        else:
+            values[key] = [value] if key in ("protocols", "labels") and not isinstance(value, list | tuple) else value
+    settings = config.validate(JudgeSettings, {**values, "settings": own}, place)
+    for name in settings.settings:
+        if name not in settings.protocols:
+            raise UserError(f'{place}: settings are given for "{name}".{nearest(name, settings.protocols)}')
+    return settings
+
+
+def judge(
+    encoder: Encoder, images: ImageSet, settings: JudgeSettings, *, device: torch.device, progress: Progress
+) -> pd.DataFrame:
+    """One row per protocol, budget and draw, with every metric (in [0, 1]) on test images that no choice has seen.
+
+    Columns: protocol, labels, num_labels, draw, accuracy, macro_f1, balanced_accuracy, chosen, seconds.
+    """
+    protocols = {name: _protocol(name, settings) for name in settings.protocols}
+    rng = Rng.from_seed(settings.seed)  # used as a study uses it, so equal seeds give equal splits and draws
+    parts = split(images, test=settings.test if settings.test < 1 else int(settings.test), rng=rng)
+    needs_features = any(protocol.needs == "features" for protocol in protocols.values())
+    encoded = features(encoder, images, device, FEATURE_BATCH) if needs_features else None
+    plan = [(budget, draw) for budget in settings.labels for draw in range(1 if budget == "all" else settings.draws)]
+    rows: list[dict[str, object]] = []
+    progress.start("evaluate", len(plan) * len(protocols), "fits")
+    for budget, draw in plan:
+        known = draw_labels(images, parts, budget, draw, rng)
+        if known.short and draw == 0:
+            progress.say(f"{budget} labels per class: {', '.join(known.short)} gave all they have, which is fewer")
+        for name, protocol in protocols.items():
+            task = Task(
+                images=images,
+                train_rows=torch.from_numpy(known.rows),
+                test_rows=torch.from_numpy(parts.test_rows),
+                pool_rows=torch.from_numpy(parts.train_rows),
+                encoder=encoder if protocol.needs == "encoder" else None,
+                features=encoded if protocol.needs == "features" else None,
+                device=device,
+                progress=progress,
+            )
+            scores = protocol.run(task, rng.fork("protocol"))
+            rows.append(_row(name, budget, len(known.rows), draw, scores))
+            progress.update(len(rows))
+    progress.finish("")
+    return pd.DataFrame(rows)
+
+
+def _protocol(name: str, settings: JudgeSettings) -> Protocol:
+    kind = catalog.find("evaluation", name, Protocol)
+    chooses = "metric" in kind.Config.__dataclass_fields__
+    values = {"metric": settings.metric} if chooses else {}
+    return kind(config.validate(kind.Config, {**values, **settings.settings.get(name, {})}, name))
+
+
+def _row(protocol: str, budget: int | float | str, num_labels: int, draw: int, scores: Scores) -> dict[str, object]:
+    place = {"protocol": protocol, "labels": str(budget), "num_labels": num_labels, "draw": draw}
+    return {**place, **scores.metrics, "chosen": json.dumps(dict(scores.chosen)), "seconds": scores.seconds}

@@ -1,0 +1,1 @@
+"""Methods: one per file, each a story told from its paper to its loss."""

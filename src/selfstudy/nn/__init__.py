@@ -1,0 +1,1 @@
+"""Parts that methods share, without a method's name in them."""

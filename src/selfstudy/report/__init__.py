@@ -1,0 +1,22 @@
+"""The report of a study: one page that needs nothing but a browser. One figure per file of this folder."""
+
+from pathlib import Path
+
+from selfstudy import files
+from selfstudy.report._page import page
+from selfstudy.report._words import answer
+from selfstudy.study._record import StudyRecord
+from selfstudy.study.compare import summarise
+
+
+def write(folder: Path) -> Path:
+    """Write summary.json and report.html into a study folder, finished or not; the path of the page.
+
+    Raises UserError if the folder holds no study or a damaged one.
+    """
+    record = StudyRecord.read(folder)
+    summary = summarise(record)
+    sentences = answer(summary)
+    files.write_json(folder / "summary.json", {**summary, "answer": sentences})
+    files.write_text(folder / "report.html", page(record, summary, sentences))
+    return folder / "report.html"

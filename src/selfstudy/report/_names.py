@@ -1,0 +1,47 @@
+"""Words for the short names of metrics, protocols and label counts."""
+
+from collections.abc import Mapping
+
+from selfstudy.report._words import METRICS
+
+PROTOCOLS: Mapping[str, str] = {
+    "linear": "linear probe",
+    "knn": "nearest neighbours",
+    "finetune": "fine-tuning",
+    "majority": "largest class",
+}
+
+
+def metric(name: str) -> str:
+    return METRICS.get(name, name)
+
+
+def protocol(name: str) -> str:
+    return PROTOCOLS.get(name, name)
+
+
+def labels(name: str) -> str:
+    """ "1" to "1 label per class"; fractions, totals and all as they are meant."""
+    if name == "all":
+        return "all labels"
+    if name.startswith("total:"):
+        return f"{name.removeprefix('total:')} labels"
+    if "." in name:
+        return f"{100 * float(name):g} % of the labels"
+    return f"{name} label per class" if name == "1" else f"{name} labels per class"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit a person would use."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def count(number: float) -> str:
+    """A whole number with commas between thousands, as in the sentences of the page."""
+    return f"{round(number):,}"

@@ -1,0 +1,70 @@
+"""What each row cost: parameters, time, memory, disk."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+
+from selfstudy.report import _names
+from selfstudy.report._figure import Figure, Panel
+from selfstudy.report._table import Cell, table
+from selfstudy.study._record import Row, StudyRecord, read_json
+from selfstudy.study._summary import Cost, Summary
+
+NOT_KNOWN: Cell = ("–", -1.0)
+COLUMNS: Mapping[str, tuple[str, Callable[[float], str]]] = {  # of run.json
+    "seconds": ("one training", _names.duration),
+    "images_seen": ("images seen", _names.count),
+    "images_per_second": ("images/s", _names.count),
+    "trainable_parameters": ("trainable parameters", _names.count),
+    "peak_memory_mb": ("peak memory, MB", _names.count),
+    "checkpoint_mb": ("checkpoint, MB", "{:.1f}".format),
+}
+
+
+class Costs(Figure):
+    title = "What did it cost?"
+    caption = (
+        "Means over the trainings of a row. A training is one pretraining or, for rows that train on the labels themselves, one "
+        "training on one draw of labels. Scoring is all that was done to judge the row, at every label count."
+    )
+    place = 80
+
+    def draw(self, record: StudyRecord, summary: Summary) -> Sequence[Panel]:
+        costs = {cost["row"]: cost for cost in summary["costs"]}
+        lines = [_line(record, row, costs[row.name]) for row in record.rows]
+        if not lines:
+            return []
+        headers = ["row", *(title for title, _ in COLUMNS.values()), "trainings", "scoring", "altogether"]
+        total = _names.duration(sum(cost["seconds"] for cost in costs.values()))
+        alternative = f"The cost of every row; {total} of computing altogether."
+        return [Panel(content=table(alternative, headers, lines, words=1, sortable=True), alternative=alternative)]
+
+
+def _line(record: StudyRecord, row: Row, cost: Cost) -> list[Cell]:
+    trainings = _trainings(record, row)
+    means = pd.DataFrame(trainings, columns=list(COLUMNS)).apply(pd.to_numeric).mean()
+    return [
+        (row.name, row.name),
+        *(_cell(means[name], words) for name, (_, words) in COLUMNS.items()),
+        _cell(len(trainings), _names.count),
+        _cell(0.0 if row.kind == "supervised" else cost["evaluation_seconds"], _names.duration),
+        _cell(cost["seconds"], _names.duration),
+    ]
+
+
+def _trainings(record: StudyRecord, row: Row) -> list[Mapping[str, object]]:
+    """What is known of each training of a row; none for rows that do not train."""
+    if row.kind != "supervised":
+        cards = [record.run_card(path) for key, path in record.runs.items() if key[:2] == (row.entry, row.unlabelled)]
+        return [card for card in cards if card.get("steps")]
+    found: list[Mapping[str, object]] = []
+    for cell in record.table.loc[record.of(row) & record.table["value"].notna(), "cell"].unique():
+        scores = read_json(record.folder / "cells" / cell / "scores.json")
+        seconds, chosen = float(scores["seconds"]), dict(scores["chosen"])  # type: ignore[arg-type, call-overload]
+        seen = chosen.get("images_seen")
+        found.append({"seconds": seconds, "images_seen": seen, "images_per_second": seen / seconds if seen and seconds else None})
+    return found
+
+
+def _cell(value: float, words: Callable[[float], str]) -> Cell:
+    return NOT_KNOWN if pd.isna(value) else (words(value), float(value))

@@ -1,0 +1,74 @@
+"""The loss of every run while it trained, beside the loss of images it was not trained on."""
+
+from collections.abc import Sequence
+
+import altair as alt
+import pandas as pd
+
+from selfstudy.report import _chart
+from selfstudy.report._figure import Figure, Panel
+from selfstudy.report._logs import training_logs
+from selfstudy.report._palette import Style, styles
+from selfstudy.study._record import StudyRecord
+from selfstudy.study._summary import Summary
+
+
+class Curves(Figure):
+    title = "Did training run its course?"
+    caption = (
+        "Loss against images seen; one thin line per seed. Dashed: the loss of images held out of training, where the method has one. "
+        "Losses of different methods measure different things, so only the shape of a curve says anything. "
+        "A loss that still falls at the end asks for more epochs; a held-out loss that rises asks for fewer."
+    )
+    place = 40
+    columns = 3
+
+    def draw(self, record: StudyRecord, summary: Summary) -> Sequence[Panel]:
+        logs = training_logs(record)
+        if logs.empty:
+            return []
+        looks = styles(record, summary)
+        panels = []
+        for row, log in logs.groupby("row", sort=False):
+            losses = _long(log)
+            if losses.empty:
+                continue
+            first, last = (losses.loc[losses["part"] == "training", "loss"].iloc[place] for place in (0, -1))
+            panels.append(
+                Panel(
+                    content=_chart_of(losses, looks[str(row)]),
+                    heading=str(row),
+                    alternative=f"The training loss of {row} went from {first:.3g} to {last:.3g}.",
+                )
+            )
+        return panels
+
+
+def _long(log: pd.DataFrame) -> pd.DataFrame:
+    """One line per loss: images_seen, epoch, seed, part, loss, line."""
+    parts = []
+    for column, part in (("loss", "training"), ("validation_loss", "held out")):
+        if column in log:
+            values = log[["images_seen", "epoch", "seed"]].assign(loss=log[column], part=part, line=log["line"] + f", {part}")
+            parts.append(values[values["loss"].notna()])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _chart_of(losses: pd.DataFrame, look: Style) -> alt.LayerChart:
+    base = alt.Chart(_chart.rounded(losses)).encode(
+        x=alt.X("images_seen:Q", title="images seen", axis=alt.Axis(format="~s", grid=False, tickCount=4)),
+        y=alt.Y("loss:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)),
+        detail="line:N",
+    )
+    lines = base.mark_line(stroke=look.colour, strokeWidth=1.25).encode(
+        strokeDash=alt.StrokeDash("part:N", scale=alt.Scale(domain=["training", "held out"], range=[[1, 0], [5, 3]]), legend=None)
+    )
+    tooltip = [
+        alt.Tooltip("part:N", title="images"),
+        alt.Tooltip("loss:Q", format=".4~g"),
+        alt.Tooltip("epoch:Q"),
+        alt.Tooltip("images_seen:Q", format=",", title="images seen"),
+        alt.Tooltip("seed:Q"),
+    ]
+    touch = base.mark_point(size=90, opacity=0, filled=True).encode(tooltip=tooltip)  # a line of a pixel is hard to hit
+    return alt.layer(lines, touch).properties(height=170)

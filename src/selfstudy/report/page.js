@@ -1,0 +1,88 @@
+"use strict";
+// Charts start as still pictures. Each comes alive when it nears the window, so a long page opens at once.
+const views = [];
+
+function focusRow(row) {
+  for (const view of views) {
+    if (view.getState().signals.focus !== undefined) view.signal("focus", row).runAsync();
+  }
+}
+
+let pressed = "";
+function press(row) {
+  pressed = pressed === row ? "" : row;
+  for (const button of document.querySelectorAll(".key button")) {
+    button.setAttribute("aria-pressed", String(pressed !== "" && button.dataset.row === pressed));
+  }
+  focusRow(pressed);
+}
+
+for (const button of document.querySelectorAll(".key button")) {
+  button.addEventListener("click", () => press(button.dataset.row));
+  button.addEventListener("pointerenter", () => focusRow(button.dataset.row));
+  button.addEventListener("pointerleave", () => focusRow(pressed));
+  button.addEventListener("focus", () => focusRow(button.dataset.row));
+  button.addEventListener("blur", () => focusRow(pressed));
+}
+
+async function enliven(chart) {
+  const specification = JSON.parse(chart.nextElementSibling.textContent);
+  const place = document.createElement("div");
+  place.className = "chart";
+  place.setAttribute("aria-label", chart.getAttribute("aria-label"));
+  // role "img" would hide a chart's own controls from a screen reader
+  place.setAttribute("role", specification.params?.some((param) => param.bind) ? "group" : "img");
+  chart.style.minHeight = `${chart.offsetHeight}px`;
+  place.style.minHeight = chart.style.minHeight;
+  chart.replaceWith(place);
+  const embedded = await vegaEmbed(place, specification, {
+    renderer: "svg",
+    actions: false,
+    defaultStyle: false,
+    tooltip: { theme: "custom", disableDefaultStyle: true },
+  });
+  place.style.minHeight = "";
+  place.prepend(...place.querySelectorAll(".vega-bindings"));
+  place.dataset.alive = "";
+  views.push(embedded.view);
+}
+
+const nearby = new IntersectionObserver((entries) => {
+  for (const entry of entries) {
+    if (!entry.isIntersecting) continue;
+    nearby.unobserve(entry.target);
+    enliven(entry.target);
+  }
+}, { rootMargin: "800px" });
+for (const script of document.querySelectorAll('.chart + script[type="application/json"]')) nearby.observe(script.previousElementSibling);
+
+// Tables: click a heading to sort, type words to filter.
+for (const table of document.querySelectorAll("table[data-sortable]")) {
+  const body = table.tBodies[0];
+  const headers = [...table.tHead.rows[0].cells];
+  headers.forEach((header, column) => header.querySelector("button").addEventListener("click", () => {
+    const direction = header.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+    for (const other of headers) other.removeAttribute("aria-sort");
+    header.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
+    const key = (row) => row.cells[column].dataset.key;
+    const numbers = header.classList.contains("number") || [...body.rows].every((row) => key(row) !== "" && !Number.isNaN(Number(key(row))));
+    const compare = numbers ? (a, b) => Number(key(a)) - Number(key(b)) : (a, b) => key(a).localeCompare(key(b));
+    body.append(...[...body.rows].sort((a, b) => direction * compare(a, b)));
+  }));
+  if (body.rows.length < 12) continue;
+  const label = document.createElement("label");
+  label.className = "filter";
+  label.innerHTML = 'Show lines with <input type="search" placeholder="words, such as linear accuracy"> <output></output>';
+  const [input, output] = [label.querySelector("input"), label.querySelector("output")];
+  input.addEventListener("input", () => {
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const row of body.rows) {
+      const text = [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+      shown += row.hidden ? 0 : 1;
+    }
+    output.textContent = words.length ? `${shown} of ${body.rows.length}` : "";
+  });
+  table.closest(".scroll").before(label);
+}

@@ -1,0 +1,275 @@
+"""StudyRecord: what a study folder holds, read once. Unfinished studies and failed cells are welcome.
+
+T test images, in the order of splits.json. A cell is one evaluation; a run is one pretraining.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self, TypedDict
+
+import numpy as np
+import pandas as pd
+import safetensors
+import safetensors.numpy
+
+from selfstudy import config
+from selfstudy.errors import UserError
+
+Kind = Literal["majority", "untrained", "supervised", "learned"]
+
+BASELINES: Mapping[str, Kind] = {"majority": "majority", "random": "untrained", "supervised": "supervised"}
+COLUMNS: Mapping[str, str] = {  # of results.csv; labels are words, such as "10" and "all"
+    "study": "str", "entry": "str", "method": "str", "backbone": "str", "weights": "str", "unlabelled": "float64",
+    "labels": "str", "protocol": "str", "seed": "int64", "draw": "int64", "split": "str", "metric": "str",
+    "value": "float64", "seconds": "float64", "cell": "str", "status": "str",
+}  # fmt: skip
+RunKey = tuple[str, float, int]  # (entry, unlabelled, seed)
+
+
+@dataclass(frozen=True, order=True)
+class Row:
+    """One row of the study: an entry pretrained on one fraction of the unlabelled images."""
+
+    name: str  # the entry's name; with the fraction where the study varies it
+    entry: str
+    unlabelled: float
+    kind: Kind
+
+
+class Gap(TypedDict):
+    """Evaluations of a row at a label count that the plan holds and that have no score."""
+
+    row: str
+    labels: str
+    planned: int
+    failed: int  # of those without a score; the others are still to come
+    to_come: int
+
+
+@dataclass(frozen=True, eq=False)
+class StudyRecord:
+    """A study folder in memory; predictions and training curves are read when asked for."""
+
+    folder: Path
+    settings: Mapping[str, object]  # study.yaml
+    table: pd.DataFrame  # results.csv, columns COLUMNS, one row per number; no value where a cell failed
+    classes: tuple[str, ...]
+    num_train: int  # images that labels may be drawn from
+    test_labels: np.ndarray  # int64 [T]
+    test_groups: np.ndarray  # str [T]
+    plan: tuple[Mapping[str, object], ...]  # the cells of plan.json, done or not
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read a study folder. Raises UserError if it is none, or if a file in it is damaged."""
+        if not (folder / "study.yaml").is_file():
+            raise UserError(f"{folder} is not a study folder: it holds no study.yaml")
+        for name in ("splits.json", "plan.json"):
+            if not (folder / name).is_file():
+                raise UserError(
+                    f"{folder} holds a study that has not begun, as there is no {name} yet; run it with `selfstudy study` first"
+                )
+        splits, plan = read_json(folder / "splits.json"), read_json(folder / "plan.json")
+        try:
+            return cls(
+                folder=folder,
+                settings=config.read_yaml(folder / "study.yaml"),
+                table=_read_table(folder / "results.csv"),
+                classes=tuple(str(name) for name in splits["classes"]),
+                num_train=len(splits["train"]),
+                test_labels=np.asarray(splits["test_labels"], dtype=np.int64),
+                test_groups=np.asarray(splits["test_groups"], dtype=str),
+                plan=tuple(plan["cells"]),  # type: ignore[arg-type]
+            )
+        except KeyError as error:
+            raise UserError(
+                f"{folder}: splits.json and plan.json hold no {error}, so no version of selfstudy wrote them that this one can read"
+            ) from None
+
+    @property
+    def runs(self) -> Mapping[RunKey, Path]:
+        """The folders of the pretraining runs that have begun, an untrained encoder being a run of no steps."""
+        cells = ((cell, self.folder / "cells" / str(cell["hash"])) for cell in self.plan if cell["kind"] == "pretrain")
+        return {_run_key(cell): path for cell, path in cells if (path / "run.json").is_file()}
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides: the study's, or by the balance of the test classes (macro_f1 above 2:1)."""
+        metric = str(self.settings.get("metric", "by_balance"))
+        if metric != "by_balance":
+            return metric
+        counts = np.bincount(self.test_labels)
+        return "macro_f1" if counts.max() > 2 * counts[counts > 0].min() else "accuracy"
+
+    @property
+    def margin(self) -> float:
+        """Differences inside it do not matter to the user; 0.01 is one point."""
+        return float(self.settings.get("margin", 0.01))  # type: ignore[arg-type]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label counts, fewest first."""
+        found = [str(labels) for labels in _as_list(self.settings.get("labels", []))]
+        found += [labels for labels in self.table["labels"].unique() if labels not in found]
+        return tuple(sorted(found, key=self.num_labels))
+
+    def num_labels(self, labels: str) -> float:
+        """About how many labelled images "10" (per class), "0.1", "total:200" or "all" stand for."""
+        if labels == "all":
+            return float(self.num_train)
+        if labels.startswith("total:"):
+            return float(labels.removeprefix("total:"))
+        return float(labels) * (len(self.classes) if labels.isdigit() else self.num_train)
+
+    @property
+    def entries(self) -> Mapping[str, str]:
+        """The method of every row that the study asks for, by the row's name, in the order of the study file."""
+        asked = [_name_and_method(item) for item in _as_list(self.settings.get("methods", []))]
+        extended = self.table[["entry", "method"]].drop_duplicates().itertuples(index=False, name=None)
+        return {**dict(asked), **dict(extended)}
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows with results, in the order of the study file."""
+        rows = []
+        for entry, method in self.entries.items():
+            fractions = sorted(self.table.loc[self.table["entry"] == entry, "unlabelled"].unique().tolist())
+            rows += [
+                Row(_row_name(entry, fraction, len(fractions)), entry, fraction, _kind(method))
+                for fraction in fractions
+            ]
+        return tuple(rows)
+
+    @property
+    def rows_without_results(self) -> tuple[Row, ...]:
+        """The rows that the study asks for and that have no score yet, or whose pretraining failed."""
+        there = {row.entry for row in self.rows}
+        return tuple(
+            Row(entry, entry, 1.0, _kind(method)) for entry, method in self.entries.items() if entry not in there
+        )
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """The protocols of frozen features; the first one decides."""
+        return tuple(str(name) for name in _as_list(self.settings.get("protocols", [])))
+
+    def protocol(self, row: Row) -> str:
+        """The protocol a row is judged by: the study's first if the row has it, else the row's own."""
+        own = list(self.table.loc[self.of(row), "protocol"].unique())
+        return next((name for name in self.protocols if name in own), own[0])
+
+    def of(self, row: Row) -> pd.Series:
+        """Which lines of the table belong to a row, bool."""
+        return (self.table["entry"] == row.entry) & (self.table["unlabelled"] == row.unlabelled)
+
+    def scores(self, row: Row, protocol: str, labels: str) -> pd.DataFrame:
+        """The deciding metric of a row's cells: columns seed, draw, value, seconds, cell, status. No failed cells."""
+        table = self.table[self.of(row)]
+        table = table[(table["protocol"] == protocol) & (table["labels"] == labels) & (table["metric"] == self.metric)]
+        table = table[(table["split"] == "test") & table["value"].notna()]
+        return table[["seed", "draw", "value", "seconds", "cell", "status"]].reset_index(drop=True)
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """What is missing, in the order of the rows and of the label counts."""
+        table = self.table[self.table["value"].notna()]
+        scored, failed = set(table["cell"]), set(self.table["cell"]) - set(table["cell"])
+        gaps = []
+        for entry in self.entries:
+            for labels in self.labels:
+                cells = [
+                    cell["hash"]
+                    for cell in self.plan
+                    if (cell["kind"], cell["entry"], str(cell["labels"])) == ("evaluate", entry, labels)
+                ]
+                missing = [name for name in cells if name not in scored]
+                if missing:
+                    num_failed = sum(name in failed for name in missing)
+                    gaps.append(
+                        Gap(
+                            row=entry,
+                            labels=labels,
+                            planned=len(cells),
+                            failed=num_failed,
+                            to_come=len(missing) - num_failed,
+                        )
+                    )
+        return tuple(gaps)
+
+    def predictions(self, cell: str) -> np.ndarray:
+        """Class per test image, int64 [T], as the cell predicted it. Raises UserError if the file is missing or damaged."""
+        path = self.folder / "cells" / cell / "predictions.safetensors"
+        try:
+            predictions = safetensors.numpy.load_file(path)["predictions"]
+        except (OSError, KeyError, safetensors.SafetensorError):
+            raise UserError(
+                f"{path} is missing or damaged; delete the folder {path.parent.name} and run the study again"
+            ) from None
+        if predictions.shape != self.test_labels.shape:
+            raise UserError(
+                f"{path} holds {len(predictions)} predictions, but the study tests on {len(self.test_labels)} images"
+            )
+        return predictions
+
+    def run_card(self, path: Path) -> dict[str, object]:
+        """The run.json of a run folder."""
+        return read_json(path / "run.json")
+
+    def metrics(self, path: Path) -> pd.DataFrame:
+        """The training curves of a run folder, one row per logged step; empty if nothing was logged."""
+        log = path / "metrics.jsonl"
+        lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+        return pd.DataFrame(
+            [json.loads(line) for line in lines if line.endswith("}")]
+        )  # a killed run may leave half a line
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """The object in a JSON file. Raises UserError if it is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold an object, but holds {type(content).__name__}")
+    return content
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """results.csv with fixed dtypes; an empty table before the first result."""
+    if not path.is_file():
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in COLUMNS.items()})
+    words = {name: kind for name, kind in COLUMNS.items() if kind == "str"}
+    try:
+        table = pd.read_csv(
+            path, dtype=words, keep_default_na=False, na_values={"value": [""], "seconds": [""], "unlabelled": [""]}
+        )
+        table["unlabelled"] = table["unlabelled"].astype("float64").fillna(1.0)
+        return table[list(COLUMNS)].astype(COLUMNS)
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path} is not a table of results: {error}") from None
+
+
+def _run_key(cell: Mapping[str, object]) -> RunKey:
+    return str(cell["entry"]), float(str(cell["unlabelled"])), int(str(cell["seed"]))
+
+
+def _name_and_method(item: object) -> tuple[str, str]:
+    """Of a row in `methods:`, where it is `simclr` or `simclr: {as: name}`."""
+    [(method, values)] = item.items() if isinstance(item, Mapping) else [(item, {})]
+    method = Path(str(method)).stem
+    return str((values or {}).get("as", method)), method
+
+
+def _row_name(entry: str, unlabelled: float, num_fractions: int) -> str:
+    return f"{entry} on {100 * unlabelled:g} % of the images" if num_fractions > 1 else entry
+
+
+def _kind(method: str) -> Kind:
+    return BASELINES.get(method, "learned")
+
+
+def _as_list(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple) else [value]

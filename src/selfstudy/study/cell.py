@@ -1,0 +1,160 @@
+"""One cell: what it left on the disk, and doing it."""
+
+import json
+import shutil
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from selfstudy import catalog, files
+from selfstudy.encoder import Encoder
+from selfstudy.errors import RunError
+from selfstudy.evaluation import Protocol, Task, features
+from selfstudy.images import ImageSet
+from selfstudy.progress import Progress
+from selfstudy.rng import Rng
+from selfstudy.study.material import Material
+from selfstudy.study.plan import Cell, Evaluation, Untrained
+from selfstudy.training import RunSettings, load_run, pretrain, untrained
+from selfstudy.training.pretrain import versions
+
+FEATURE_BATCH = 512  # images in one pass of an encoder
+
+Status = Literal["done", "collapsed", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a cell."""
+
+    status: Status
+    seconds: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)  # of an evaluation that was done, each in [0, 1]
+    error: str = ""
+
+
+@dataclass
+class Bench:
+    """Where cells are worked on. It keeps the features of the last encoder, since many cells in a row ask for them."""
+
+    folder: Path  # of the study
+    material: Material
+    device: torch.device
+    progress: Progress
+    _last: tuple[str, Encoder, Tensor] | None = None
+
+    def found(self, cell: Cell) -> Outcome | None:
+        """What an earlier process left of the cell; None if it is still to be done. Failed cells are tried again."""
+        record = _read(self._folder(cell) / ("run.json" if cell.kind == "pretrain" else "scores.json"))
+        if cell.kind == "evaluate":
+            return Outcome("done", record["seconds"], record["metrics"]) if record else None
+        if record is None or record["status"] not in ("done", "collapsed"):
+            return None
+        return Outcome(record["status"], record["seconds"])
+
+    def do(self, cell: Cell) -> Outcome:
+        """Work on the cell to its end. A failure is an outcome; a disk that takes no more ends the study (RunError)."""
+        folder = self._folder(cell)
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write_json(folder / "cell.json", cell.to_json())
+        try:
+            return self._pretrain(cell) if cell.kind == "pretrain" else self._evaluate(cell)
+        except (RunError, torch.OutOfMemoryError) as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            files.write_json(folder / "cell.json", {**cell.to_json(), "status": "failed", "error": str(error)})
+            return Outcome("failed", error=str(error))
+
+    def _pretrain(self, cell: Cell) -> Outcome:
+        folder = self._folder(cell)
+        if isinstance(cell.work, RunSettings):
+            pretrain(cell.work, self.pool(cell.unlabelled), folder, progress=self.progress, device=self.device)
+        else:
+            assert isinstance(cell.work, Untrained)
+            self._write_untrained(cell, cell.work)
+        card = dict(load_run(folder).card)
+        files.write_json(folder / "run.json", {**card, "entry": cell.entry, "unlabelled": cell.unlabelled})
+        return Outcome(card["status"], card["seconds"])
+
+    def _evaluate(self, cell: Cell) -> Outcome:
+        assert isinstance(cell.work, Evaluation)
+        folder = self._folder(cell)
+        protocol = catalog.find("evaluation", cell.work.protocol, Protocol)  # type: ignore[type-abstract]
+        scores = protocol(cell.work.config).run(self._task(cell, cell.work, protocol.needs), Rng.from_seed(cell.seed).fork("protocol"))
+        predictions = {"predictions": scores.predictions.to(torch.int64).contiguous()}
+        files.write_bytes(folder / "predictions.safetensors", safetensors.torch.save(predictions))
+        record = {"metrics": dict(scores.metrics), "chosen": dict(scores.chosen), "seconds": scores.seconds}
+        files.write_json(folder / "scores.json", record)  # last: its presence means that the cell is done
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        return Outcome("done", scores.seconds, dict(scores.metrics))
+
+    def _task(self, cell: Cell, work: Evaluation, needs: str) -> Task:
+        material = self.material
+        encoder, values = None, None
+        if needs == "features":
+            values = self._encoded(cell.needs)[1]
+        elif needs == "encoder":
+            encoder = self.untrained(work.start) if work.start else self._encoded(cell.needs)[0]
+        return Task(
+            images=material.images,
+            train_rows=torch.from_numpy(material.draw(cell.labels, cell.draw).rows),
+            test_rows=torch.from_numpy(material.split.test_rows),
+            pool_rows=torch.from_numpy(material.split.train_rows),
+            encoder=encoder,
+            features=values,
+            device=self.device,
+            progress=self.progress,
+            folder=self._folder(cell) if needs == "encoder" else None,
+        )
+
+    def _encoded(self, encoder_hash: str) -> tuple[Encoder, Tensor]:
+        """An encoder of this study and its features of all labelled images, float32 [N, D]."""
+        if self._last is None or self._last[0] != encoder_hash:
+            encoder = Encoder.load(self.folder / "cells" / encoder_hash)  # from the disk: what a resumed study would see
+            self._last = encoder_hash, encoder, features(encoder, self.material.images, self.device, FEATURE_BATCH)
+        return self._last[1:]
+
+    def pool(self, fraction: float) -> ImageSet:
+        """The images of a fraction of the pool."""
+        return self.material.pool.select(self.material.pool_rows(fraction))
+
+    def untrained(self, start: Untrained) -> Encoder:
+        return untrained(start.backbone, start.stem, self.pool(1.0), start.seed)
+
+    def _write_untrained(self, cell: Cell, start: Untrained) -> None:
+        """A run folder of no steps, so that all that reads runs reads this one too."""
+        started = time.perf_counter()
+        folder, images = self._folder(cell), self.pool(1.0)
+        self.untrained(start).save(folder)
+        card: dict[str, Any] = {
+            "method": "random",
+            "settings": {**asdict(start), "image_size": images.image_size, "channels": images.channels},
+            "origins": {},
+            "data": {"name": images.name, "fingerprint": images.fingerprint, "num_images": len(images)},
+            "seed": start.seed,
+            "device": str(self.device),
+            "threads": torch.get_num_threads(),
+            "versions": versions(),
+            "status": "done",
+            "images_seen": 0,
+            "steps": 0,
+            "seconds": time.perf_counter() - started,
+            "images_per_second": 0.0,
+            "peak_memory_mb": 0.0,
+            "trainable_parameters": 0,
+            "checkpoint_mb": (folder / "encoder.safetensors").stat().st_size / 1e6,
+            "health": {"verdict": "healthy", "message": "nothing was trained"},
+        }
+        files.write_json(folder / "run.json", card)
+
+    def _folder(self, cell: Cell) -> Path:
+        return self.folder / "cells" / cell.hash
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

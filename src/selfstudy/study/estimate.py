@@ -1,0 +1,170 @@
+"""What a study will cost, from a few real steps of every row, and how small a difference it will be able to find."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from selfstudy.evaluation import Task, features
+from selfstudy.evaluation.finetune import Config as FinetuneConfig
+from selfstudy.evaluation.finetune import Finetune
+from selfstudy.progress import duration
+from selfstudy.rng import Rng
+from selfstudy.study._power import smallest_detectable_difference
+from selfstudy.study.cell import FEATURE_BATCH, Bench, Outcome
+from selfstudy.study.plan import Cell, Evaluation, Untrained
+from selfstudy.study.settings import BASELINES, Label, StudySettings
+from selfstudy.training import RunSettings, measure_seconds_per_step
+
+TIMED_STEPS = 4  # after a first one that is not counted
+# Of a linear probe with cross-validation on 4,000 labels of 128 features, two cores of 2020: 4.6 s. Only an order of
+# magnitude is asked of it: probes take a small part of a study's time.
+PROBE_SECONDS = 9e-6  # per label and feature
+PROBE_SECONDS_AT_LEAST = 0.05
+WEIGHT_BYTES = 4
+CELL_BYTES = 4096  # its three small JSON files
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of what is still to be done."""
+
+    seconds: Mapping[str, float]  # by hash, in the order of the plan
+    megabytes: float
+
+    @property
+    def total_seconds(self) -> float:
+        return sum(self.seconds.values())
+
+    def left(self, done: Mapping[str, Outcome]) -> float:
+        """Seconds of the cells that are not in `done`."""
+        return sum(seconds for name, seconds in self.seconds.items() if name not in done)
+
+
+def estimate(cells: Sequence[Cell], found: Mapping[str, Outcome], bench: Bench) -> Estimate:
+    """Time a few steps of everything of which something is left to do; nothing is written."""
+    clock = _Clock(bench)
+    seconds: dict[str, float] = {}
+    megabytes = 0.0
+    for cell in cells:
+        if cell.hash in found or cell.hash in seconds:
+            continue
+        seconds[cell.hash] = clock.seconds(cell)
+        num_bytes = CELL_BYTES + 8 * len(bench.material.split.test_rows)
+        if cell.kind == "pretrain":
+            num_bytes = CELL_BYTES + WEIGHT_BYTES * clock.encoder(cell).num_weights
+        megabytes += num_bytes / 1e6
+    return Estimate(seconds, megabytes)
+
+
+def describe(
+    settings: StudySettings, cells: Sequence[Cell], found: Mapping[str, Outcome], cost: Estimate, bench: Bench
+) -> list[str]:
+    """The lines that are printed before a study starts."""
+    material = bench.material
+    done = f", {len(found)} of them done before" if found else ""
+    lines = [
+        f"{settings.name}: {len(material.pool)} images to pretrain on, {len(material.split.test_rows)} to test with",
+        f"{len(settings.entries)} rows, {len({cell.hash for cell in cells})} cells{done}; about {duration(cost.total_seconds)} "
+        f"on {bench.device} with {torch.get_num_threads()} threads, {cost.megabytes:.0f} MB on the disk",
+    ]
+    if material.excluded:
+        lines.append(f"{material.excluded} images are left out of pretraining: copies of test images, or of their groups")
+    if skipped := material.skipped:
+        lines.append(f"{len(skipped)} files cannot be read and are left out; the first: {skipped[0].path} {skipped[0].reason}")
+    for label in settings.labels:
+        if short := material.draw(label, 0).short:
+            few = ", ".join(f"{name} ({count})" for name, count in short.items())
+            lines.append(f"labels {label}: these classes have fewer and give all they have: {few}")
+    differences = [f"{100 * smallest_difference(settings, bench, label):.1f} at {label}" for label in settings.labels]
+    lines.append(f"the smallest difference it is likely to find, in points of {settings.metric}, by labels: {', '.join(differences)}")
+    return lines
+
+
+def smallest_difference(settings: StudySettings, bench: Bench, label: Label) -> float:
+    """Of a learned row to supervised training at this label count, as a share."""
+    num_labels = len(bench.material.draw(label, 0).rows)
+    learned = sum(entry.method not in BASELINES for entry in settings.entries)
+    return smallest_detectable_difference(
+        num_draws=settings.num_draws(label),
+        num_seeds=settings.seeds,
+        num_test=len(bench.material.split.test_rows),
+        labels_per_class=num_labels / len(bench.material.images.classes),
+        num_verdicts=max(1, learned),
+    )
+
+
+@dataclass(frozen=True)
+class _EncoderCost:
+    num_weights: int
+    dim: int
+    seconds: float  # of one pass over all labelled images
+
+
+class _Clock:
+    """Measures every kind of work once."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.encoders: dict[str, _EncoderCost] = {}
+        self.steps: dict[object, float] = {}
+
+    def seconds(self, cell: Cell) -> float:
+        match cell.work:
+            case Untrained():
+                return self.encoder(cell).seconds
+            case RunSettings() as run:
+                return run.training.steps * self._step(run) + self.encoder(cell).seconds
+            case Evaluation(config=FinetuneConfig() as config):
+                return config.images_seen / config.batch_size * self._finetune_step(cell, config)
+            case Evaluation():
+                if cell.backbone == "none":
+                    return 0.0
+                num_labels = len(self.bench.material.draw(cell.labels, cell.draw).rows)
+                return max(PROBE_SECONDS_AT_LEAST, PROBE_SECONDS * num_labels * self.encoder(cell).dim)
+
+    def encoder(self, cell: Cell) -> _EncoderCost:
+        if cell.backbone not in self.encoders:
+            images = self.bench.material.images
+            some = images.select(self.bench.material.split.test_rows[:FEATURE_BATCH])
+            stem = cell.work.stem if isinstance(cell.work, RunSettings | Untrained) else "small"
+            encoder = self.bench.untrained(Untrained(backbone=cell.backbone, stem=stem, seed=0))
+            started = time.perf_counter()
+            features(encoder, some, self.bench.device, FEATURE_BATCH)
+            seconds = (time.perf_counter() - started) * len(images) / len(some)
+            weights = sum(value.numel() for value in encoder.backbone.state_dict().values())
+            self.encoders[cell.backbone] = _EncoderCost(weights, encoder.dim, seconds)
+        return self.encoders[cell.backbone]
+
+    def _step(self, run: RunSettings) -> float:
+        alike = replace(run, seed=0, images_seen=run.batch_size, origins={})
+        key = str(alike)
+        if key not in self.steps:
+            pool = self.bench.material.pool
+            some = pool.select(torch.arange(min(len(pool), 2 * run.batch_size)).numpy())
+            self.steps[key] = measure_seconds_per_step(run, some, self.bench.device, 1 + TIMED_STEPS)
+        return self.steps[key]
+
+    def _finetune_step(self, cell: Cell, config: FinetuneConfig) -> float:
+        key = (cell.backbone, str(config))
+        if key not in self.steps:
+            _, few, more = (self._finetune(cell, replace(config, images_seen=count * config.batch_size)) for count in (1, 1, 1 + TIMED_STEPS))
+            self.steps[key] = max(0.0, more - few) / TIMED_STEPS
+        return self.steps[key]
+
+    def _finetune(self, cell: Cell, config: FinetuneConfig) -> float:
+        """Seconds of a fine-tuning that writes nothing."""
+        material = self.bench.material
+        assert isinstance(cell.work, Evaluation)
+        start = cell.work.start or Untrained(backbone=cell.backbone, stem="small", seed=0)
+        task = Task(
+            images=material.images,
+            train_rows=torch.from_numpy(material.draw(cell.labels, cell.draw).rows),
+            test_rows=torch.from_numpy(material.split.test_rows[:1]),
+            pool_rows=torch.from_numpy(material.split.train_rows),
+            encoder=self.bench.untrained(start),
+            features=None,
+            device=self.bench.device,
+        )
+        return Finetune(config).run(task, Rng.from_seed(0)).seconds

@@ -1,0 +1,234 @@
+"""The plan: a study's rows, seeds and draws as cells, each named by a hash of all that decides its result.
+
+Equal content means equal hash, whatever a row is called and wherever its files lie, so nothing is computed twice.
+
+Which seeds and draws: frozen features are cheap to judge, so every pretraining seed meets every draw of the labels. A row
+that trains on its labels does so once per draw, each time with another seed; where all labels are used there is one draw,
+and it trains once per seed.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from selfstudy import catalog, config
+from selfstudy.errors import UserError
+from selfstudy.evaluation import Protocol
+from selfstudy.method import Method
+from selfstudy.study.material import Material
+from selfstudy.study.settings import Entry, Label, StudySettings
+from selfstudy.training import RunSettings, resolve
+from selfstudy.training.settings import SMALL_STEM_UP_TO
+from selfstudy.types import DataCard
+
+Content = Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Untrained:
+    """An encoder as it is before training."""
+
+    backbone: str
+    stem: str
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A protocol and its settings; `start` is the encoder where no other cell makes it."""
+
+    protocol: str
+    config: object  # the protocol's Config
+    start: Untrained | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One piece of work of the study, and the row that wants it. Cells of equal hash are done once."""
+
+    hash: str
+    kind: Literal["pretrain", "evaluate"]
+    entry: str
+    method: str
+    backbone: str
+    unlabelled: float
+    seed: int
+    round: int  # rounds are run in order, so that every row has a first result before any has its second
+    work: RunSettings | Untrained | Evaluation
+    needs: str = ""  # hash of the cell that makes the encoder
+    protocol: str = ""
+    labels: Label = ""
+    draw: int = 0
+
+    def to_json(self) -> dict[str, object]:
+        """A line of plan.json, and of the cell's own folder."""
+        return {name: value for name, value in vars(self).items() if name not in ("work", "round")}
+
+
+def plan(settings: StudySettings, material: Material) -> list[Cell]:
+    """All cells of a study in the order in which they are to be run. Pure; computes nothing but hashes.
+
+    Raises UserError for settings that no method or protocol knows, and for labels that are not there.
+    """
+    drawn = {
+        (label, draw): material.labelled_content(material.draw(label, draw).rows)
+        for label in settings.labels
+        for draw in range(settings.num_draws(label))
+    }
+    planner = _Planner(settings, material, drawn)
+    cells = [cell for entry in settings.entries for cell in planner.cells(entry)]
+    return sorted(cells, key=lambda cell: cell.round)
+
+
+def hash_of(content: Content) -> str:
+    """16 hexadecimal digits of canonical JSON: sorted keys, no spaces."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class _Planner:
+    settings: StudySettings
+    material: Material
+    drawn: Mapping[tuple[Label, int], str]  # content of the labelled rows of each draw
+
+    def cells(self, entry: Entry) -> Iterator[Cell]:
+        match entry.method:
+            case "majority":
+                _refuse(entry, entry.overrides)
+                yield from self._judged(entry, "majority", backbone="none")
+            case "random":
+                yield from self._random(entry)
+            case "supervised":
+                yield from self._supervised(entry)
+            case _:
+                yield from self._learned(entry)
+
+    def _random(self, entry: Entry) -> Iterator[Cell]:
+        start, rest = self._start(entry)
+        _refuse(entry, rest)
+        for seed in range(self.settings.seeds):
+            encoder = Untrained(**start, seed=seed)
+            cell = Cell(
+                hash=hash_of(self._untrained_content(encoder)), kind="pretrain", entry=entry.name, method="random",
+                backbone=encoder.backbone, unlabelled=1.0, seed=seed, round=seed, work=encoder,
+            )  # fmt: skip
+            yield from self._with_evaluations(entry, cell)
+
+    def _supervised(self, entry: Entry) -> Iterator[Cell]:
+        start, rest = self._start(entry)
+        evaluation = self._evaluation("finetune", rest, f"methods: {entry.name}")
+        yield from self._judged(entry, "finetune", backbone=start["backbone"], evaluation=evaluation, start=start)
+
+    def _learned(self, entry: Entry) -> Iterator[Cell]:
+        code = _code("methods", entry.method, Method)
+        for seed in range(self.settings.seeds):
+            for fraction in self.settings.unlabelled:
+                rows = self.material.pool_rows(fraction)
+                run = self._run_settings(entry, seed, len(rows))
+                written = {**run.to_json(), "method": Path(entry.method).stem}
+                content = {"kind": "pretrain", "settings": written, "code": code, "images": self.material.pool_content(rows)}
+                cell = Cell(
+                    hash=hash_of(content), kind="pretrain", entry=entry.name, method=Path(entry.method).stem,
+                    backbone=run.backbone, unlabelled=fraction, seed=seed, round=seed, work=run,
+                )  # fmt: skip
+                yield from self._with_evaluations(entry, cell)
+
+    def _with_evaluations(self, entry: Entry, encoder: Cell) -> Iterator[Cell]:
+        yield encoder
+        for protocol in self.settings.protocols:
+            yield from self._judged(entry, protocol, backbone=encoder.backbone, encoder=encoder)
+
+    def _judged(
+        self, entry: Entry, protocol: str, *, backbone: str, evaluation: Evaluation | None = None,
+        encoder: Cell | None = None, start: Mapping[str, str] | None = None,
+    ) -> Iterator[Cell]:  # fmt: skip
+        """The evaluations of an entry, or of one of its encoders, by one protocol: every label count, every draw."""
+        evaluation = evaluation or self._evaluation(protocol, {}, f"protocols: {protocol}")
+        kind = catalog.find("evaluation", protocol, Protocol)  # type: ignore[type-abstract]
+        for label in self.settings.labels:
+            for seed, draw in self._design(kind.needs, self.settings.num_draws(label), encoder):
+                begin = None if start is None else Untrained(backbone=start["backbone"], stem=start["stem"], seed=seed)
+                content = {
+                    "kind": "evaluate", "protocol": Path(protocol).stem, "code": _code("evaluation", protocol, Protocol),
+                    "config": asdict(evaluation.config), "seed": seed,  # type: ignore[call-overload]
+                    "encoder": encoder.hash if encoder else self._untrained_content(begin) if begin else "none",
+                    "train": self.drawn[label, draw], "test": self.material.test_content,
+                    "standardised_over": self.material.train_content if kind.needs == "features" else "none",
+                }  # fmt: skip
+                yield Cell(
+                    hash=hash_of(content), kind="evaluate", entry=entry.name, method=Path(entry.method).stem, backbone=backbone,
+                    unlabelled=encoder.unlabelled if encoder else 1.0, seed=seed,
+                    round=encoder.round if encoder else seed,
+                    work=Evaluation(protocol=protocol, config=evaluation.config, start=begin),
+                    needs=encoder.hash if encoder else "", protocol=Path(protocol).stem, labels=label, draw=draw,
+                )  # fmt: skip
+
+    def _design(self, needs: str, num_draws: int, encoder: Cell | None) -> list[tuple[int, int]]:
+        """(seed, draw) of the evaluations of one encoder, or of a row without one: see the top of this file."""
+        seeds = self.settings.seeds
+        if needs == "labels":
+            return [(0, draw) for draw in range(num_draws)]
+        if needs == "features" and encoder is not None:
+            return [(encoder.seed, draw) for draw in range(num_draws)]
+        if encoder is not None:  # trained further: the draws are dealt out to the seeds
+            return [(encoder.seed, draw) for draw in range(num_draws) if num_draws == 1 or draw % seeds == encoder.seed]
+        return [(seed, 0) for seed in range(seeds)] if num_draws == 1 else [(draw, draw) for draw in range(num_draws)]
+
+    def _run_settings(self, entry: Entry, seed: int, num_images: int) -> RunSettings:
+        """A method's settings. On a fraction of the images it sees as many images as on all of them."""
+        place = f"methods: {entry.name}"
+        if "seed" in entry.overrides:
+            raise UserError(f"{place}: seed cannot be set for one row; `seeds: N` trains every row with seeds 0 to N - 1")
+        shared: dict[str, object] = {"backbone": self.settings.backbone, "on_collapse": self.settings.on_collapse}
+        if not any(key in entry.overrides for key in ("epochs", "images_seen")):
+            shared |= self.settings.budget
+        if self.settings.views:
+            shared["views"] = self.settings.views
+        overrides = {**shared, **entry.overrides, "seed": seed}
+        whole = resolve(entry.method, overrides, self._card(len(self.material.pool)), place)
+        if num_images == len(self.material.pool):
+            return whole
+        alike = {key: value for key, value in overrides.items() if key != "epochs"}
+        warmup = whole.warmup_epochs * len(self.material.pool) / num_images
+        return resolve(
+            entry.method, {**alike, "images_seen": whole.images_seen, "warmup_epochs": warmup}, self._card(num_images), place
+        )
+
+    def _card(self, num_images: int) -> DataCard:
+        return DataCard(num_images=num_images, channels=self.material.pool.channels, image_size=self.settings.image_size)
+
+    def _evaluation(self, protocol: str, overrides: Mapping[str, object], place: str) -> Evaluation:
+        """A protocol's settings: the study's metric and views where it has a use for them, and the row's own."""
+        kind = catalog.find("evaluation", protocol, Protocol).Config  # type: ignore[type-abstract]
+        known = [f.name for f in fields(kind)]
+        views = self.settings.views.get("base", ()) if isinstance(self.settings.views, Mapping) else self.settings.views
+        study = {"metric": self.settings.metric, **({"views": views} if views else {})}
+        values = {key: value for key, value in study.items() if key in known} | dict(overrides)
+        return Evaluation(protocol=protocol, config=config.validate(kind, values, place))
+
+    def _start(self, entry: Entry) -> tuple[dict[str, str], dict[str, object]]:
+        """Which untrained encoder a baseline starts from, and the rest of its overrides."""
+        rest = dict(entry.overrides)
+        stem = rest.pop("stem", "small" if self.settings.image_size <= SMALL_STEM_UP_TO else "imagenet")
+        return {"backbone": str(rest.pop("backbone", self.settings.backbone)), "stem": str(stem)}, rest
+
+    def _untrained_content(self, encoder: Untrained) -> Content:
+        """Its normalisation is measured on the whole pool."""
+        images = self.material.pool_content(self.material.pool_rows(1.0))
+        return {"kind": "untrained", **asdict(encoder), "images": images}
+
+
+def _code(folder: str, name: str, contract: type) -> int | str:
+    """The version of a method's or protocol's code: of ours a number, of a user's file its content."""
+    if name.endswith(".py"):
+        return hashlib.sha256(Path(name).expanduser().read_bytes()).hexdigest()
+    return int(catalog.find(folder, name, contract).version)  # type: ignore[attr-defined]
+
+
+def _refuse(entry: Entry, overrides: Mapping[str, object]) -> None:
+    for key in overrides:
+        raise UserError(f'methods: {entry.name}: there is no setting "{key}"; the row {entry.method} has none to set')

@@ -1,0 +1,58 @@
+"""results.csv: one line per number, in the order of the plan, and the lines a person reads while a study runs."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+
+from selfstudy.progress import duration
+from selfstudy.study._record import COLUMNS
+from selfstudy.study.cell import Outcome
+from selfstudy.study.plan import Cell
+from selfstudy.study.settings import StudySettings
+
+
+def table(settings: StudySettings, cells: Sequence[Cell], outcomes: Mapping[str, Outcome]) -> str:
+    """The whole file. A collapsed encoder's scores are numbers like others, marked; a failed cell has no value."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
+    writer.writeheader()
+    for cell in cells:
+        if cell.kind == "evaluate" and cell.hash in outcomes:
+            writer.writerows(_lines(settings, cell, outcomes))
+    return text.getvalue()
+
+
+def _lines(settings: StudySettings, cell: Cell, outcomes: Mapping[str, Outcome]) -> Iterator[dict[str, object]]:
+    outcome = outcomes[cell.hash]
+    encoder = outcomes[cell.needs].status if cell.needs else "done"
+    shared = {
+        "study": settings.name, "entry": cell.entry, "method": cell.method, "backbone": cell.backbone,
+        "weights": "random" if cell.method == "random" else "none", "unlabelled": cell.unlabelled, "labels": cell.labels,
+        "protocol": cell.protocol, "seed": cell.seed, "draw": cell.draw, "split": "test", "cell": cell.hash,
+        "seconds": round(outcome.seconds, 3), "status": outcome.status if outcome.status == "failed" else encoder,
+    }  # fmt: skip
+    for metric, value in (outcome.metrics or {settings.metric: ""}).items():
+        yield {**shared, "metric": metric, "value": value}
+
+
+def line(settings: StudySettings, group: Sequence[Cell], outcomes: Mapping[str, Outcome]) -> str:
+    """`simclr, seed 0: linear 0.825 at 1, 0.937 at 4; knn 0.810 at 1, 0.921 at 4; 92 s`: means over the draws."""
+    first = group[0]
+    evaluations = [cell for cell in group if cell.kind == "evaluate"]
+    name = first.entry + ("" if first.unlabelled == 1.0 else f" on {100 * first.unlabelled:g} % of the images")
+    if first.method != "majority":
+        name += f", seed {first.seed}"
+    failed = next((outcomes[cell.hash].error for cell in group if outcomes[cell.hash].status == "failed"), "")
+    if failed:
+        return f"{name}: failed: {failed}"
+    parts = []
+    for protocol in dict.fromkeys(cell.protocol for cell in evaluations):
+        scores: dict[object, list[float]] = {}
+        for cell in evaluations:
+            if cell.protocol == protocol:
+                scores.setdefault(cell.labels, []).append(outcomes[cell.hash].metrics[settings.metric])
+        means = (f"{sum(values) / len(values):.3f} at {label}" for label, values in scores.items())
+        parts.append((f"{protocol} " if protocol != first.method else "") + ", ".join(means))
+    seconds = duration(sum(outcomes[name].seconds for name in {cell.hash for cell in group}))
+    collapsed = " (collapsed)" if any(outcomes[cell.hash].status == "collapsed" for cell in group) else ""
+    return f"{name}{collapsed}: {'; '.join(parts)}; {seconds}"

@@ -1,0 +1,213 @@
+"""Running a study: what is done is found again, the rest is done in order, and a report is written at the end."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from selfstudy import config, files
+from selfstudy.errors import RunError, UserError
+from selfstudy.progress import Progress, duration
+from selfstudy.study import results
+from selfstudy.study.cell import Bench, Outcome, Status
+from selfstudy.study.estimate import Estimate, describe, estimate
+from selfstudy.study.material import decide_metric, gather, saved_split
+from selfstudy.study.plan import Cell, plan
+from selfstudy.study.settings import StudySettings, validate
+from selfstudy.training import default_device
+
+SECONDS_BETWEEN_TABLES = 5.0
+
+
+@dataclass
+class Study:
+    """A study that is ready to run."""
+
+    settings: StudySettings  # with a metric decided
+    folder: Path
+    cells: Sequence[Cell]
+    bench: Bench
+    outcomes: dict[str, Outcome] = field(default_factory=dict)  # by hash: what is done
+
+    @property
+    def progress(self) -> Progress:
+        return self.bench.progress
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A study that has run to its end."""
+
+    folder: Path
+    num_cells: int
+    num_computed: int  # in this process
+    failures: tuple[str, ...]  # why cells failed, one reason per cell
+
+    def require_success(self) -> None:
+        """RunError if any cell failed: to be called once the report is written, which shows all others."""
+        if self.failures:
+            raise RunError(
+                f"{len(self.failures)} of {self.num_cells} cells failed, the first because {self.failures[0]}. The report "
+                f"in {self.folder} shows all others; the same command tries the failed ones again"
+            )
+
+
+def run(settings: StudySettings, folder: Path, *, progress: Progress, yes: bool = False) -> Finished:
+    """Run a study in its folder, or what is left of it. The same call goes on wherever it stopped.
+
+    Raises UserError for a mistake, before anything is computed, and above `max_hours` unless `yes` or the user at the
+    terminal agrees. A cell that fails leaves the others alone; a disk that takes no more is a RunError.
+    """
+    _claim(folder)
+    with _alone(folder / ".lock", f"another process is running the study in {folder}; wait for it, or name another folder with --out"):
+        study = prepare(settings, folder, progress)
+        already = len(study.outcomes)
+        cost = announce(study)
+        _agree(study.settings, cost, yes)
+        _write_plan(study)
+        _work(study, cost)
+        _write_table(study)
+    failures = tuple(outcome.error for outcome in study.outcomes.values() if outcome.status == "failed")
+    return Finished(folder, len(study.outcomes), len(study.outcomes) - already, failures)
+
+
+def dry_run(settings: StudySettings, folder: Path, *, progress: Progress) -> Study:
+    """Print the settings after defaults and what the study would cost; write nothing."""
+    study = prepare(settings, folder, progress)
+    progress.say(study.settings.write())
+    announce(study)
+    return study
+
+
+def run_cell(folder: Path, name: str, *, progress: Progress) -> Status:
+    """Do one cell of a study, and the cell it needs: the job that another machine is sent. `name` is its hash."""
+    if not (folder / "study.yaml").is_file():
+        raise UserError(f"{folder} is not a study folder: it holds no study.yaml")
+    settings = validate(config.read_yaml(folder / "study.yaml"), str(folder / "study.yaml"))
+    study = prepare(settings, folder, progress)
+    by_hash = {cell.hash: cell for cell in study.cells}
+    if name not in by_hash:
+        raise UserError(f"{folder} plans no cell {name}: its data or code changed, or it is none of the {len(by_hash)} in plan.json")
+    cell = by_hash[name]
+    for wanted in [*([by_hash[cell.needs]] if cell.needs else []), cell]:
+        if wanted.hash not in study.outcomes:
+            with _alone(folder / "cells" / f"{wanted.hash}.lock", f"another process is working on the cell {wanted.hash}"):
+                study.outcomes[wanted.hash] = study.bench.found(wanted) or study.bench.do(wanted)
+        if study.outcomes[wanted.hash].status == "failed":
+            raise RunError(f"the cell {wanted.hash} failed: {study.outcomes[wanted.hash].error}")
+    return study.outcomes[name].status
+
+
+def prepare(settings: StudySettings, folder: Path, progress: Progress) -> Study:
+    """Load the images, plan the cells, and look which of them are done. Writes nothing."""
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    splits = folder / "splits.json"
+    earlier = json.loads(splits.read_text(encoding="utf-8")) if splits.is_file() else None
+    material = gather(settings, earlier)
+    settings = decide_metric(settings, material)
+    device = default_device() if settings.device == "best" else torch.device(settings.device)
+    bench = Bench(folder, material, device, progress)
+    cells = plan(settings, material)
+    found = {cell.hash: outcome for cell in cells if (outcome := bench.found(cell))}
+    return Study(settings, folder, cells, bench, found)
+
+
+def announce(study: Study) -> Estimate:
+    """Print what is to be done, and measure what it will cost."""
+    cost = estimate(study.cells, study.outcomes, study.bench)
+    for text in describe(study.settings, study.cells, study.outcomes, cost, study.bench):
+        study.progress.say(text)
+    return cost
+
+
+def _agree(settings: StudySettings, cost: Estimate, yes: bool) -> None:
+    hours = cost.total_seconds / 3600
+    if yes or hours <= settings.max_hours:
+        return
+    if sys.stdin is not None and sys.stdin.isatty():
+        answer = input(f"This takes about {hours:.1f} hours, more than max_hours={settings.max_hours:g}. Start? [y/N] ")
+        if answer.strip().lower() in ("y", "yes"):
+            return
+    raise UserError(
+        f"the study would take about {hours:.1f} hours, more than max_hours={settings.max_hours:g}: give --yes or a larger "
+        "max_hours=, or ask for less (fewer methods, seeds or draws, a smaller budget)"
+    )
+
+
+def _write_plan(study: Study) -> None:
+    """study.yaml first: it makes the folder a study's. None of the three is read back but by a later call of `prepare`."""
+    files.write_text(study.folder / "study.yaml", study.settings.write())
+    files.write_json(study.folder / "splits.json", saved_split(study.bench.material, study.settings))
+    files.write_json(study.folder / "plan.json", {"cells": [cell.to_json() for cell in study.cells]})
+
+
+def _work(study: Study, cost: Estimate) -> None:
+    """Do what is left, group by group: an encoder with its evaluations, or one label count of a row without one."""
+    if len(study.outcomes) < len({cell.hash for cell in study.cells}):
+        study.progress.say(f"Each line: {study.settings.metric} on the test images by labels, the mean over draws of the labels")
+    for _, cells in groupby(study.cells, key=_group):
+        group = list(cells)
+        left = [cell for cell in group if cell.hash not in study.outcomes]
+        if not left:
+            continue
+        _work_on(study, left)
+        _write_table(study)
+        remaining = cost.left(study.outcomes)
+        more = f" (about {duration(remaining)} left)" if remaining >= 1 else ""
+        study.progress.say(results.line(study.settings, group, study.outcomes) + more)
+
+
+def _work_on(study: Study, cells: Sequence[Cell]) -> None:
+    written = time.monotonic()
+    for cell in cells:
+        if cell.hash in study.outcomes:  # the same content twice in a group
+            continue
+        encoder = study.outcomes.get(cell.needs)
+        if encoder is not None and encoder.status == "failed":
+            study.outcomes[cell.hash] = Outcome("failed", error=f"its encoder failed: {encoder.error}")
+        else:
+            study.outcomes[cell.hash] = study.bench.do(cell)
+        if time.monotonic() - written > SECONDS_BETWEEN_TABLES:
+            _write_table(study)
+            written = time.monotonic()
+
+
+def _group(cell: Cell) -> tuple[object, ...]:
+    return cell.round, cell.entry, cell.unlabelled, cell.labels if cell.method == "supervised" else ""
+
+
+def _write_table(study: Study) -> None:
+    files.write_text(study.folder / "results.csv", results.table(study.settings, study.cells, study.outcomes))
+
+
+def _claim(folder: Path) -> None:
+    """Make the folder this study's own. Hidden files are what a killed process may leave before its first result."""
+    if folder.is_dir():
+        visible = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+        if visible and "study.yaml" not in visible:
+            raise UserError(f"{folder} holds something else already ({sorted(visible)[0]}); name another folder with --out")
+    elif folder.exists():
+        raise UserError(f"{folder} is a file; name a folder for the study with --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the folder {folder} cannot be made: {error.strerror}") from None
+
+
+@contextmanager
+def _alone(path: Path, complaint: str) -> Iterator[None]:
+    """Hold a lock that the system lets go when this process ends, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path, timeout=0):
+            yield
+    except Timeout:
+        raise UserError(complaint) from None

@@ -1,0 +1,215 @@
+"""What a study is asked to do: a study file and key=value overrides become one frozen, checked StudySettings."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field
+
+from selfstudy import catalog, config
+from selfstudy.errors import UserError, nearest
+
+BASELINES = ("majority", "random", "supervised")  # rows that no file of methods/ stands for
+BUILT_IN = Path(__file__).parent.parent / "studies"
+
+Source = str | Mapping[str, object]  # one word, a path, or the keys of a source; images.load reads it
+Label = int | float | str  # 10: per class; 0.1: a fraction; "total:200"; "all"
+Metric = Literal["accuracy", "macro_f1", "balanced_accuracy"]
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One row of the study: a method under a name, and what is set differently for it."""
+
+    name: str
+    method: str
+    overrides: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySettings:
+    """All settings of a study; a key of the study file is a field of this record."""
+
+    name: str
+    question: str = ""
+    data: Source  # or {unlabelled: ..., labelled: ...}
+    image_size: Annotated[int, Field(ge=8)]  # pixels a side of what an encoder sees
+    fit: Literal["crop", "pad", "squash"] = "crop"  # how a picture that is not square becomes square
+    most_unreadable: Annotated[float, Field(ge=0, le=1)] = 0.05  # the share of files that may be unreadable
+    test: Annotated[float, Field(gt=0)] = 0.2  # below one the share of labelled images, else their number
+    split_seed: int = 0
+    metric: Metric | Literal["by_balance"] = "by_balance"  # macro_f1 above 2:1 imbalance, else accuracy
+    margin: Annotated[float, Field(gt=0, lt=1)] = 0.01  # differences inside it do not matter to you
+    backbone: str = "resnet18"  # the same for every row
+    methods: tuple[str | Mapping[str, Mapping[str, object]], ...]
+    views: str | tuple[str | Mapping[str, object], ...] | Mapping[str, object] = field(default_factory=dict)
+    unlabelled: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0,)
+    labels: tuple[Label, ...] = (1, 10, "all")
+    protocols: tuple[str, ...] = ("linear", "knn")
+    seeds: Count = 3
+    draws: Count | Mapping[Label, Count] = 5
+    budget: Mapping[Literal["images_seen", "epochs"], Annotated[float, Field(gt=0)]] = field(default_factory=dict)  # of pretraining
+    max_hours: Annotated[float, Field(gt=0)] = 8.0  # a night
+    device: Literal["best", "cpu", "cuda", "mps"] = "best"  # best: the first of cuda, mps, cpu that is there
+    threads: Annotated[int, Field(ge=0)] = 0  # of the CPU; 0: one for every core
+    on_collapse: Literal["stop", "continue"] = "stop"
+
+    def __post_init__(self) -> None:
+        if not self.name.strip() or any(mark in self.name for mark in '/\\:*?"<>|'):
+            raise ValueError(f'name is "{self.name}", which cannot be the name of a folder')
+        if len(self.budget) > 1:
+            raise ValueError(f"budget names {' and '.join(self.budget)}: keep one")
+        if self.test >= 1 and self.test != int(self.test):
+            raise ValueError(f"test is {self.test}: give a share below one or a whole number of images")
+        for label in self.labels:
+            _check_label(label)
+        if isinstance(self.draws, Mapping):
+            for label in self.labels:
+                if label not in self.draws:
+                    raise ValueError(f"draws says nothing for labels {label}: add {label}: 5")
+        for protocol in self.protocols:
+            if protocol not in protocol_names():
+                raise ValueError(f'protocols: there is no protocol "{protocol}".{nearest(protocol, protocol_names())}')
+        found = [entry.name for entry in self.entries]
+        for name in found:
+            if found.count(name) > 1:
+                raise ValueError(f'two rows are called "{name}": give one another name with `as:`')
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The rows in the order of the file."""
+        return tuple(_entry(item) for item in self.methods)
+
+    def num_draws(self, label: Label) -> int:
+        """How often `label` labels are drawn anew; all of them can be drawn in one way only."""
+        if label == "all":
+            return 1
+        return self.draws[label] if isinstance(self.draws, Mapping) else self.draws
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values, in the order of the fields, that `validate` turns into the same settings."""
+        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+    def write(self) -> str:
+        """The text of study.yaml."""
+        return yaml.safe_dump(self.to_json(), sort_keys=False, allow_unicode=True, width=120)
+
+
+def protocol_names() -> list[str]:
+    """What `protocols:` accepts: the files of evaluation/, less the baseline that looks at no encoder."""
+    return [name for name in catalog.names("evaluation") if name != "majority"]
+
+
+def study_names() -> list[str]:
+    """The built-in studies."""
+    return sorted(path.stem for path in BUILT_IN.glob("*.yaml"))
+
+
+def read(study: str = "digits", overrides: Mapping[str, object] | None = None) -> StudySettings:
+    """The settings of a built-in study by name or of a file by path, with overrides such as {"seeds": 5}.
+
+    An override's key is a setting, a part of one (`budget.epochs`), or a row and what to change in it
+    (`simclr.epochs`). Raises UserError with the place and the nearest valid name.
+    """
+    if study.endswith((".yaml", ".yml")):
+        path = Path(study).expanduser()
+    elif study in study_names():
+        path = BUILT_IN / f"{study}.yaml"
+    else:
+        raise UserError(f'there is no built-in study "{study}"; a study file ends in .yaml.{nearest(study, study_names())}')
+    values = {"name": path.stem, **config.read_yaml(path)}
+    return validate(_override(values, overrides or {}), str(path))
+
+
+def validate(values: Mapping[str, object], place: str) -> StudySettings:
+    """Checked settings from plain values: one value stands for a list of one, and "10" for 10."""
+    values = dict(values)
+    for key in ("labels", "unlabelled", "protocols", "methods"):
+        if key in values and not isinstance(values[key], list | tuple):
+            values[key] = [values[key]]
+    if "labels" in values:
+        values["labels"] = [_label(label) for label in values["labels"]]  # type: ignore[union-attr]
+    if isinstance(values.get("draws"), Mapping):
+        values["draws"] = {_label(label): count for label, count in values["draws"].items()}  # type: ignore[union-attr]
+    return config.validate(StudySettings, values, place)
+
+
+def _label(value: object) -> object:
+    """A label count as a number if it reads as one: keys of mappings and shells deliver words."""
+    return config.parse_value(value) if isinstance(value, str) else value
+
+
+def _check_label(label: Label) -> None:
+    if label == "all" or (isinstance(label, int) and label >= 1):
+        return
+    if label == 1.0:
+        raise ValueError("labels is 1.0, which could mean one label per class or all of them: write 1 or all")
+    if isinstance(label, float) and 0 < label < 1 and math.isfinite(label):
+        return
+    if isinstance(label, str) and label.startswith("total:") and label.removeprefix("total:").isdigit() and int(label[6:]):
+        return
+    raise ValueError(f"labels is {label}: give a whole number per class, a fraction below one, total:N or all")
+
+
+def _entry(item: str | Mapping[str, Mapping[str, object]]) -> Entry:
+    """A row from `simclr` or `simclr: {as: name, epochs: 5}`."""
+    if isinstance(item, Mapping):
+        if len(item) != 1:
+            raise ValueError(f"methods: {dict(item)} must be a name or one `name: {{setting: value}}`")
+        [(method, values)] = item.items()
+    else:
+        method, values = item, {}
+    known = [*BASELINES, *catalog.names("methods")]
+    if method not in known and not method.endswith(".py"):
+        raise ValueError(f'there is no method "{method}".{nearest(method, known)}')
+    overrides = {key: value for key, value in values.items() if key != "as"}
+    return Entry(name=str(values.get("as", Path(method).stem)), method=method, overrides=overrides)
+
+
+def _override(values: dict[str, object], overrides: Mapping[str, object]) -> dict[str, object]:
+    """The study file's values with the command line's laid over them."""
+    fields = [f.name for f in dataclasses.fields(StudySettings)]
+    rows: dict[str, object] = {}
+    for key, value in overrides.items():
+        setting, dot, part = key.partition(".")
+        if key in fields:
+            values[key] = value
+        elif setting == "budget":
+            values["budget"] = {part: value}  # only one kind of budget may stand
+        elif dot and isinstance(values.get(setting), Mapping):
+            values[setting] = {**values[setting], (_label(part) if setting == "draws" else part): value}  # type: ignore[dict-item]
+        else:
+            rows[key] = value
+    if rows:
+        methods = values.get("methods", [])
+        values["methods"] = [_override_row(item, rows) for item in (methods if isinstance(methods, list) else [methods])]
+    if rows:
+        raise UserError(f'there is no setting or row "{next(iter(rows))}".{nearest(next(iter(rows)), fields)}')
+    return values
+
+
+def _override_row(item: object, rows: dict[str, object]) -> object:
+    """One item of `methods` with its overrides taken out of `rows`, which hold `NAME.SETTING`."""
+    try:
+        entry = _entry(item)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UserError(f"methods: {error}") from None
+    mine = {key: rows.pop(key) for key in list(rows) if key.startswith(f"{entry.name}.")}
+    if not mine:
+        return item
+    changed = {key.removeprefix(f"{entry.name}."): value for key, value in mine.items()}
+    return {entry.method: {"as": entry.name, **entry.overrides, **changed}}
+
+
+def _plain(value: object) -> object:
+    """Tuples to lists and mappings to dicts, as YAML and JSON hold them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,188 @@
+"""From settings and images to a run folder: the encoder, how it was made, and what making it cost."""
+
+import json
+import platform
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from selfstudy import catalog, config, files
+from selfstudy.encoder import Backbone, BackboneSpec, Encoder, Feed, build_backbone
+from selfstudy.errors import RunError
+from selfstudy.images import ImageSet, channel_statistics
+from selfstudy.method import Method
+from selfstudy.progress import Progress
+from selfstudy.rng import Rng
+from selfstudy.training.fit import Data, Fit, fit
+from selfstudy.training.settings import RunSettings
+from selfstudy.types import DataCard
+from selfstudy.views import draw_sheet
+
+SHEET_IMAGES = 12  # pictures on the sheet of views: a phone's width shows them
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished pretraining run."""
+
+    folder: Path
+    encoder: Encoder
+    card: Mapping[str, Any]  # run.json
+
+
+def default_device() -> torch.device:
+    """The fastest device there is; every run records which it was."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def build_method(settings: RunSettings, images: ImageSet, rng: Rng) -> Method:
+    """The method named in the settings, newly initialised from `rng`. `images` decide counts and normalisation only."""
+    kind = catalog.find("methods", settings.method, Method)
+    mean, std = channel_statistics(images, np.arange(len(images)))
+
+    def make_backbone(*, channels: int | None = None, image_size: int | None = None) -> Backbone:
+        spec = settings.backbone_spec(mean, std)
+        if channels is not None and channels != spec.channels:
+            grey = (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels
+            spec = BackboneSpec(name=spec.name, channels=channels, image_size=spec.image_size, mean=grey[0], std=grey[1], stem=spec.stem)
+        return build_backbone(spec if image_size is None else BackboneSpec(**{**vars(spec), "image_size": image_size}))
+
+    card = DataCard(num_images=len(images), channels=settings.channels, image_size=settings.image_size)
+    with rng.fork("initial weights").seeding_torch():
+        return kind(make_backbone, card, config.validate(kind.Config, settings.config, "settings: method"))
+
+
+def pretrain(
+    settings: RunSettings,
+    images: ImageSet,
+    folder: Path,
+    *,
+    progress: Progress,
+    device: torch.device | None = None,
+    checkpoint_seconds: float = 30.0,
+) -> Run:
+    """Pretrain on all of `images` but a held-out share; write the run folder; go on where a killed run stopped.
+
+    Raises RunError when training fails. A run that collapsed is kept, and says so in run.json's status.
+    """
+    device = device or default_device()
+    rng = Rng.from_seed(settings.seed)
+    trained, held_out = hold_out(images, settings, rng)
+    method = build_method(settings, trained, rng)
+    data = Data(trained, settings.chains(), rng, held_out)
+    folder.mkdir(parents=True, exist_ok=True)
+    card = describe(settings, images, device)
+    originals, views = sample_views(method, data)
+    draw_sheet(originals, views, folder / "views.png")
+    try:
+        outcome = fit(
+            method, data, settings.training, device=device, progress=progress, folder=folder,
+            checkpoint_seconds=checkpoint_seconds,
+        )  # fmt: skip
+    except RunError as error:
+        files.write_json(folder / "run.json", {**card, "status": "failed", "error": str(error)})
+        raise
+    backbone, feed = method.encoder()
+    encoder = Encoder(backbone, feed, {name: card[name] for name in ("method", "settings", "data", "seed", "versions")})
+    encoder.save(folder)
+    card |= costs(outcome, method, folder)
+    files.write_json(folder / "run.json", card)
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    return Run(folder, encoder, card)
+
+
+def load_run(folder: Path) -> Run:
+    """A finished run from its folder; UserError if it is none."""
+    encoder = Encoder.load(folder)
+    return Run(folder, encoder, json.loads((folder / "run.json").read_text(encoding="utf-8")))
+
+
+def untrained(backbone: str, stem: str, images: ImageSet, seed: int) -> Encoder:
+    """The encoder as it is before any training: the row every other one has to beat."""
+    mean, std = channel_statistics(images, np.arange(len(images)))
+    spec = BackboneSpec(
+        name=backbone, channels=images.channels, image_size=images.image_size, mean=mean, std=std, stem=stem  # type: ignore[arg-type]
+    )
+    with Rng.from_seed(seed).fork("initial weights").seeding_torch():
+        return Encoder(build_backbone(spec), Feed(size=images.image_size, channels=images.channels), {"method": "random", "seed": seed})
+
+
+def hold_out(images: ImageSet, settings: RunSettings, rng: Rng) -> tuple[ImageSet, ImageSet | None]:
+    """A seeded share for the validation loss, none when it would be fewer than two images."""
+    count = int(len(images) * settings.held_out)
+    if count < 2 or len(images) - count < settings.batch_size:
+        return images, None
+    order = rng.fork("held out").permutation(len(images)).numpy()
+    return images.select(np.sort(order[count:])), images.select(np.sort(order[:count]))
+
+
+def sample_views(method: Method, data: Data) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """A few stored images, uint8 [n, C, S', S'], and what the method sees of them at its first step, by name."""
+    batch = data.images.at(torch.arange(min(SHEET_IMAGES, len(data.images))))
+    views = method.views(batch, data.rng.fork("views", 0), data.chains)
+    pictures = {name: view for name, view in views.tensors.items() if view.ndim == 4 and view.is_floating_point()}
+    return batch.images, pictures
+
+
+def measure_seconds_per_step(settings: RunSettings, images: ImageSet, device: torch.device | None = None, steps: int = 4) -> float:
+    """Median seconds of an optimiser step, from a few real ones after a first that is not counted."""
+    rng = Rng.from_seed(settings.seed)
+    method = build_method(settings, images, rng)
+    data = Data(images, settings.chains(), rng)
+    return seconds_per_step(method, data, settings.training, device or default_device(), steps)
+
+
+def seconds_per_step(method: Method, data: Data, training: Any, device: torch.device, steps: int) -> float:
+    from dataclasses import replace
+
+    durations = []
+    for _ in range(steps):
+        started = time.perf_counter()
+        fit(method, data, replace(training, steps=1, warmup=0.0), device=device, progress=Progress(quiet=True))
+        durations.append(time.perf_counter() - started)
+    return float(np.median(durations[1:]))
+
+
+def describe(settings: RunSettings, images: ImageSet, device: torch.device) -> dict[str, Any]:
+    """The part of run.json that is known before training."""
+    return {
+        "method": settings.method,
+        "settings": settings.to_json(),
+        "origins": dict(settings.origins),
+        "data": {"name": images.name, "fingerprint": images.fingerprint, "num_images": len(images), "skipped": len(images.skipped)},
+        "seed": settings.seed,
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    packages = ("selfstudy", "torch", "timm", "numpy", "scikit-learn")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
+
+
+def costs(outcome: Fit, method: Method, folder: Path) -> dict[str, Any]:
+    """The part of run.json that is known after training."""
+    return {
+        "status": outcome.status,
+        "images_seen": outcome.images_seen,
+        "steps": outcome.steps,
+        "skipped_steps": outcome.skipped_steps,
+        "seconds": outcome.seconds,
+        "images_per_second": outcome.images_seen / outcome.seconds if outcome.seconds else 0.0,
+        "peak_memory_mb": outcome.peak_memory_mb,
+        "trainable_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
+        "checkpoint_mb": (folder / "encoder.safetensors").stat().st_size / 1e6,
+        "health": outcome.health,
+        "notes": outcome.notes,
+    }

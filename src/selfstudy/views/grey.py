@@ -1,0 +1,24 @@
+"""Grey: the image without its colours, in as many channels as before."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from selfstudy.rng import Draws
+from selfstudy.views._colour import luma
+from selfstudy.views._operation import Operation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grey(Operation):
+    """The image without its colours."""
+
+    p: float = 0.2  # SimCLR, arXiv:2002.05709, App. A
+
+    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
+        return grey(images)
+
+
+def grey(images: Tensor) -> Tensor:
+    """Float32 [N, C, H, W] to its luma in all C channels. One channel is grey already."""
+    return images if images.shape[1] == 1 else luma(images)[:, None].expand_as(images).contiguous()

@@ -1,0 +1,93 @@
+"""Killed with SIGKILL at random moments, a run goes on to the bits of an uninterrupted one. For every method."""
+
+import json
+import multiprocessing
+import os
+import random
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from selfstudy import catalog
+from selfstudy.images import load
+from selfstudy.progress import Progress
+from selfstudy.training import pretrain, resolve
+
+KILLS, STEPS = 5, 4 * (1797 * 95 // 100 // 32)
+# A fork server imports torch once, so that a restart costs a tenth of a second; Windows has none and starts anew.
+CONTEXT = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+
+
+def run(method: str, folder: Path, checkpoint_seconds: float) -> None:
+    """A short run on scikit-learn's digits, the same whoever calls."""
+    torch.set_num_threads(1)
+    images = load("digits", image_size=8, labelled=False)
+    widths = {f"method.{key}": 64 for key in ("hidden_dim", "out_dim", "decoder_width") if _has(method, key)}
+    overrides = {"backbone": "conv4", "batch_size": 32, "epochs": 4, "seed": 3} | widths
+    settings = resolve(method, overrides, images.card, "test")
+    pretrain(settings, images, folder, progress=Progress(quiet=True), device=torch.device("cpu"), checkpoint_seconds=checkpoint_seconds)
+
+
+def _has(method: str, key: str) -> bool:
+    from selfstudy.method import Method
+
+    return key in catalog.find("methods", method, Method).Config.__dataclass_fields__
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _preloaded():
+    if CONTEXT.get_start_method() == "forkserver":
+        CONTEXT.set_forkserver_preload(["selfstudy.training", "selfstudy.methods.simclr", "sklearn.datasets", "tests.resume.test_kill"])
+
+
+@pytest.mark.parametrize("method", catalog.names("methods"))
+def test_killed_run_ends_in_the_same_bits(method: str, tmp_path: Path):
+    """Mutation: leaving the optimiser, the teacher or the step out of the checkpoint; a sampler that starts anew."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run(method, whole, 1e9)
+
+    moments = random.Random(f"kill {method}")
+    for target in sorted(moments.sample(range(1, STEPS - 20), KILLS)):
+        process = CONTEXT.Process(target=run, args=(method, broken, 0.0))
+        process.start()
+        while process.exitcode is None and _step_reached(broken) < target:
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.1))  # anywhere in what follows, the writing of a checkpoint included
+        assert process.exitcode is None, "the run was too short to be killed on its way"
+        process.kill()
+        process.join()
+    run(method, broken, 0.0)
+    assert (broken / "encoder.safetensors").read_bytes() == (whole / "encoder.safetensors").read_bytes()
+    assert _logged(broken) == _logged(whole)
+    assert not (broken / "checkpoint").exists()
+
+
+def _step_reached(folder: Path) -> int:
+    return max((int(path.name[5:]) for path in (folder / "checkpoint").glob("step-*")), default=0)
+
+
+def _logged(folder: Path) -> list[dict[str, float]]:
+    """The log without its clock."""
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+def test_interrupt_keeps_what_was_done(tmp_path: Path):
+    """Ctrl-C writes a checkpoint; the same call goes on from it."""
+    import signal
+
+    if sys.platform == "win32":
+        pytest.skip("Windows has no SIGINT for one process")
+    process = CONTEXT.Process(target=run, args=("simclr", tmp_path, 1e9))
+    process.start()
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "metrics.jsonl").exists() or len((tmp_path / "metrics.jsonl").read_text(encoding="utf-8")) < 500:
+        assert time.monotonic() < deadline and process.exitcode is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    process.join()
+    assert process.exitcode != 0
+    assert list((tmp_path / "checkpoint").glob("step-*"))
