@@ -38,5 +38,5 @@ clean:
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "selfstudy needs Python 3.11 or later, and none was found. Install it, or name one: make demo PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
-	@echo "Setting up .venv with $(PYTHON): about 3 GB to download and 7 GB on the disk, once."
+	@echo "Setting up .venv with $(PYTHON): some minutes, up to 3 GB to download and 6 GB on the disk, once."
 	@"$(PYTHON)" -m venv .venv

@@ -152,10 +152,10 @@ def pretrain(
     card = DataCard(num_images=len(found), channels=found.channels, image_size=found.image_size)
     settings = resolve(name, overrides, card, "pretrain")
     folder = Path(out).expanduser() if out else Path("runs") / _folder_name(name, found.name)
-    if _claim(folder, settings, found):
-        return load_run(folder)
-    with Progress(quiet=quiet) as progress:
-        return pretrain_images(settings, found, folder, progress=progress)
+    if not _claim(folder, settings, found):
+        with Progress(quiet=quiet) as progress:
+            pretrain_images(settings, found, folder, progress=progress)
+    return load_run(folder)  # from the disk, so that both ways give the same bits
 
 
 def evaluate(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
 import pandas as pd
@@ -92,8 +92,8 @@ def judge(
 
 
 def _protocol(name: str, settings: JudgeSettings) -> Protocol:
-    kind = catalog.find("evaluation", name, Protocol)
-    chooses = "metric" in kind.Config.__dataclass_fields__
+    kind = catalog.find("evaluation", name, Protocol)  # type: ignore[type-abstract]
+    chooses = any(setting.name == "metric" for setting in fields(kind.Config))
     values = {"metric": settings.metric} if chooses else {}
     return kind(config.validate(kind.Config, {**values, **settings.settings.get(name, {})}, name))
 

@@ -93,7 +93,7 @@ def test_what_lies_in_a_folder_is_not_overwritten(digits: ImageSet, tmp_path: Pa
 
 
 def test_a_wrong_option_is_refused_with_the_nearest(digits: ImageSet, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match='there is no setting "epoch". Did you mean "epochs"'):
+    with pytest.raises(UserError, match=r'no setting "epoch"\. Did you mean "epochs"'):
         selfstudy.pretrain("simclr", digits, out=tmp_path, epoch=3)  # type: ignore[call-arg]
     with pytest.raises(UserError, match="image_size is set, but the images are loaded already"):
         selfstudy.pretrain("simclr", digits, out=tmp_path, image_size=3)
@@ -118,7 +118,7 @@ def test_a_protocols_own_settings_reach_it(tiny: api.Run) -> None:
         tiny, labelled, protocols=["knn"], labels=[10], draws=1, quiet=True, settings={"knn": {"num_neighbours": [1]}}
     )
     assert '"num_neighbours": 1' in one.chosen[0]
-    with pytest.raises(UserError, match='settings are given for "knnn". Did you mean "knn"'):
+    with pytest.raises(UserError, match=r'settings are given for "knnn"\. Did you mean "knn"'):
         selfstudy.evaluate(tiny, labelled, protocols=["knn"], settings={"knnn": {}})
     with pytest.raises(UserError, match='there is no setting "num_neighbour"'):
         selfstudy.evaluate(tiny, labelled, protocols=["knn"], settings={"knn": {"num_neighbour": 1}})

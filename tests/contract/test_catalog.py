@@ -110,5 +110,5 @@ def test_the_lists_hold_every_member_and_a_sentence_for_each() -> None:
     for what in LISTS:
         for name, sentence in contents(what).items():
             assert sentence and sentence[0] == sentence[0].upper(), (what, name)
-    with pytest.raises(UserError, match='there is no list of "method". Did you mean "methods"'):
+    with pytest.raises(UserError, match=r'there is no list of "method"\. Did you mean "methods"'):
         contents("method")

@@ -1,6 +1,8 @@
 """The plan: equal content is the same cell whatever it is called, and any setting that matters makes another cell."""
 
 from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,7 +48,15 @@ def test_hash_is_of_canonical_json_and_stays_what_it_is():
         {"name": "other", "question": "Why?"},
         {"max_hours": 1, "margin": 0.02},
         {"threads": 3, "device": "cpu"},
-        {"methods": ["majority", {"random": {"as": "a"}}, {"supervised": {"as": "b"}}, {"simclr": {"as": "c d"}}, {"autoencoder": {"as": "e"}}]},
+        {
+            "methods": [
+                "majority",
+                {"random": {"as": "a"}},
+                {"supervised": {"as": "b"}},
+                {"simclr": {"as": "c d"}},
+                {"autoencoder": {"as": "e"}},
+            ]
+        },
         {"methods": ["autoencoder", "simclr", "supervised", "random", "majority"]},
         {"methods": [*TINY["methods"], {"simclr": {"as": "again", "epochs": 2}}]},  # type: ignore[misc]
         {"labels": ["1", "all"], "draws": {"1": 2, "all": 1}},
@@ -61,7 +71,10 @@ def test_files_may_move_and_be_renamed(tmp_path):
     for kind in ("cat", "dog"):
         for number in range(8):
             picture = Image.fromarray(rng.integers(0, 255, (12, 12), dtype=np.uint8))
-            for place, name in ((tmp_path / "here", f"{number}.png"), (tmp_path / "there" / "deep", f"x{99 - number}.png")):
+            for place, name in (
+                (tmp_path / "here", f"{number}.png"),
+                (tmp_path / "there" / "deep", f"x{99 - number}.png"),
+            ):
                 (place / kind).mkdir(parents=True, exist_ok=True)
                 picture.save(place / kind / name)
     small = {"methods": ["supervised", {"simclr": {"batch_size": 4}}], "labels": [1, "all"]}
@@ -96,6 +109,12 @@ def test_what_decides_a_result_changes_the_hashes_of_its_rows_and_of_no_other(ti
     for row in TINY["methods"]:  # type: ignore[union-attr]
         before, after = hashes(tiny, entry=row, kind="evaluate"), hashes(changed, entry=row, kind="evaluate")
         assert not before & after if row in rows else before == after, row
+
+
+@pytest.mark.parametrize("change", [{"split_seed": 1}, {"test": 100}, {"image_size": 9}])
+def test_on_other_images_it_is_another_encoder(tiny, change):
+    """Fails if the pool's content is left out of an encoder's."""
+    assert not hashes(tiny, kind="pretrain") & hashes(cells_of(**change), kind="pretrain")
 
 
 def test_another_version_of_the_code_is_another_cell(tiny, monkeypatch):
@@ -172,12 +191,35 @@ def test_methods_see_neither_test_images_nor_labels():
     assert not set(material.pool.ids.tolist()) & set(material.images.ids[material.split.test_rows].tolist())
 
 
-def test_separate_unlabelled_images_lose_the_copies_of_test_images():
-    settings = validate({**TINY, "data": {"unlabelled": "digits", "labelled": "digits"}}, "test")
+@pytest.mark.parametrize("grouped", [{"labelled"}, {"unlabelled"}, {"labelled", "unlabelled"}])
+def test_separate_unlabelled_images_lose_the_copies_and_kin_of_test_images(tmp_path, grouped):
+    """A source is a table that knows products of two pictures each, or a folder that does not.
+
+    Fails if either source's groups are forgotten, or the pictures themselves.
+    """
+    rng = np.random.default_rng(0)
+    lines = ["path,kind,product"]
+    product = {}
+    for number in range(20):
+        path = tmp_path / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8)).save(path)
+        name = path.relative_to(tmp_path).as_posix()
+        product[name] = number % 2 + number // 4 * 2  # both of one class
+        lines.append(f"{name},{path.parent.name},{product[name]}")
+    (tmp_path / "tags.csv").write_text("\n".join(lines), encoding="utf-8")
+    table = {"table": str(tmp_path / "tags.csv"), "path": "path", "group": "product"}
+    sources: dict[str, object] = {"unlabelled": str(tmp_path), "labelled": str(tmp_path)}
+    sources |= {part: {**table, "label": "kind"} if part == "labelled" else table for part in grouped}
+    settings = validate({**TINY, "data": sources}, "test")
     material = gather(settings, None)
-    assert material.excluded >= len(material.split.test_rows)
-    test_content = {name.partition("-")[0] for name in material.images.ids[material.split.test_rows].tolist()}
-    assert not test_content & {name.partition("-")[0] for name in material.pool.ids.tolist()}
+
+    def products(paths: Iterable[str]) -> set[int]:
+        return {product[Path(path).relative_to(tmp_path).as_posix()] for path in paths}
+
+    tested = products(material.images.paths[material.split.test_rows])
+    assert material.excluded == 2 * len(tested) > 0
+    assert not products(material.pool.paths) & tested
 
 
 def test_metric_follows_the_balance_of_the_classes(tmp_path):
@@ -194,9 +236,20 @@ def test_metric_follows_the_balance_of_the_classes(tmp_path):
 def test_overrides_reach_settings_parts_of_settings_and_rows(tmp_path):
     study = tmp_path / "mine.yaml"
     study.write_text(yaml.safe_dump({key: value for key, value in TINY.items() if key != "name"}), encoding="utf-8")
-    pairs = ["seeds=5", "budget.images_seen=900", "draws={1: 3, all: 1}", "simclr.method.temperature=0.3", "labels=1,all"]
+    pairs = [
+        "seeds=5",
+        "budget.images_seen=900",
+        "draws={1: 3, all: 1}",
+        "simclr.method.temperature=0.3",
+        "labels=1,all",
+    ]
     settings = read(str(study), config.parse_overrides(pairs))
-    assert (settings.name, settings.seeds, settings.budget, settings.num_draws(1)) == ("mine", 5, {"images_seen": 900}, 3)
+    assert (settings.name, settings.seeds, settings.budget, settings.num_draws(1)) == (
+        "mine",
+        5,
+        {"images_seen": 900},
+        3,
+    )
     [simclr] = [entry for entry in settings.entries if entry.name == "simclr"]
     assert simclr.overrides == {"method.temperature": 0.3}
 

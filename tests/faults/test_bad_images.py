@@ -73,6 +73,13 @@ def test_an_unreadable_file_is_skipped_with_its_reason(good, name, content, expe
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_large_scan_is_no_bomb(tmp_path):
+    """90 million pixels: Pillow warns, but a scan may be so large. Mutation: let the warning through."""
+    Image.new("1", (9500, 9500), 1).save(tmp_path / "x.png")
+    assert load(tmp_path, image_size=16).images.unique().tolist() == [255]
+
+
 def test_numbers_that_are_no_grey_levels_are_refused(good):
     for values, expected in (
         (np.full((4, 4), 3.5, dtype=np.float32), "has grey values from 3.5 to 3.5; expected 0 to 1"),
@@ -330,10 +337,15 @@ def test_rows_longer_than_the_header_are_refused(good, rows):
         load(f"table:{path}", image_size=16, labelled=True)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems word these otherwise")
 def test_paths_in_a_table_that_lead_nowhere(good):
-    text = "path,label\na/0.png,x\nb/1.png,y\na,x\nnowhere.png,y\n"
-    images = load(f"table:{table(good, text)}", image_size=16, labelled=True, most_unreadable=0.5)
-    assert [skipped.reason for skipped in images.skipped] == ["is a folder", "does not exist"]
+    text = f"path,label\na/0.png,x\nb/1.png,y\na,x\nnowhere.png,y\n{'long' * 500}.png,y\n"
+    images = load(f"table:{table(good, text)}", image_size=16, labelled=True, most_unreadable=0.6)
+    assert [skipped.reason for skipped in images.skipped] == [
+        "is a folder",
+        "does not exist",
+        "cannot be read: File name too long",
+    ]
 
 
 @pytest.mark.parametrize(("name", "package"), [("t.xlsx", "openpyxl"), ("t.parquet", "pyarrow")])

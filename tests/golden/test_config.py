@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
@@ -155,6 +155,7 @@ def test_a_wrong_setting_is_one_sentence_with_place_and_remedy(values: object, s
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(max_size=5), st.one_of(st.none(), st.integers(), st.text(max_size=3)), max_size=3))
 def test_validation_never_fails_otherwise(values: Mapping[str, object]) -> None:
     """Any plain values give settings or a UserError, never a traceback."""

@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn import metrics as oracle
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from selfstudy.encoder import BackboneSpec, Encoder, Feed, build_backbone
 from selfstudy.evaluation import choose, confusion_matrix, features, folds, measure, standardise
@@ -26,6 +27,12 @@ from tests.reference import evaluation as twins
 RNG = Rng.from_seed(0)
 
 PROBES = pytest.mark.parametrize("probe", [KNN(KNNConfig()), Linear(LinearConfig())], ids=["knn", "linear"])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_blas_thread():
+    with threadpool_limits(1, user_api="blas"):  # the twins' products are small: a second thread only waits
+        yield
 
 
 @pytest.fixture(scope="module")

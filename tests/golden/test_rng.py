@@ -66,7 +66,7 @@ def test_uniform_fills_the_interval(columns: int) -> None:
     """Fails when fewer bits are shifted away than float32 holds, or the interval is not [low, high)."""
     values = Rng.from_seed(1).per_image(torch.arange(40_000)).uniform(columns, low=-1.0, high=3.0)
     assert values.shape == (40_000, columns) and values.dtype == torch.float32
-    assert -1.0 <= float(values.min()) and float(values.max()) < 3.0
+    assert float(values.min()) >= -1.0 and float(values.max()) < 3.0
     for column in values.T:
         assert chi_squared(np.histogram(column, bins=64, range=(-1, 3))[0]) > IMPLAUSIBLE
 

@@ -133,6 +133,15 @@ def test_one_group_of_every_class_stays_to_learn_from():
     assert Counter(labels[row] for row in found.train_rows)[0] == 3
 
 
+def test_a_group_too_large_for_the_share_is_left_out():
+    """Mutation: take groups in order until there are enough."""
+    labels = [0] * 40 + [1] * 40 + [2] * 40
+    groups = ["large"] * 30 + [f"row {row}" for row in range(90)]
+    for seed in range(10):
+        found = split(toy(labels, groups), test=24, rng=Rng.from_seed(seed))
+        assert Counter(labels[row] for row in found.test_rows) == {0: 8, 1: 8, 2: 8}
+
+
 def test_a_group_counts_for_its_commonest_label():
     """Of 3 groups of class a two hold some b. Mutation: the rarest label, or the last."""
     labels = [0, 0, 1, 0, 1, 0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -149,7 +158,9 @@ def test_new_labels_do_not_change_what_a_group_counts_for():
     groups = [f"group {row // 3}" for row in range(36)]
     old = toy([row // 3 % 3 if row % 3 == 0 else -1 for row in range(36)], groups)
     before = split(old, test=3, rng=RNG)
-    new = toy([row // 3 % 3 if row % 3 == 0 else (row // 3 + 1) % 3 for row in range(36)], groups)
+    new = toy(
+        [min(row // 3 % 3, 1) if row % 3 else row // 3 % 3 for row in range(36)], groups
+    )  # 1 beside each 2, twice
     after = split(new, test=3, rng=RNG, earlier=before.to_json(old))
     for amount in (1, 2):
         one, other = draw_labels(old, before, amount, 0, RNG), draw_labels(new, after, amount, 0, RNG)
@@ -243,10 +254,24 @@ def test_draws_are_stratified(labels, seed):
     assert each == {0: 1, 1: 1, 2: 1}
     third = Counter(labels[row] for row in draw_labels(images, found, 1 / 3, 0, rng).rows)
     assert third == {number: max(1, round(count / 3)) for number, count in have.items()}
+    tiny = Counter(labels[row] for row in draw_labels(images, found, 0.01, 0, rng).rows)
+    assert tiny == each
     for total in range(1, sum(have.values()) + 1):
         drawn = Counter(labels[row] for row in draw_labels(images, found, f"total:{total}", 0, rng).rows)
         assert sum(drawn.values()) == total
         assert all(abs(drawn[number] - total * count / sum(have.values())) <= 1.5 for number, count in have.items())
+
+
+def test_natural_frequencies_by_hand():
+    """8, 2 and 2 rows at (rank + 1/2) / size: a .06, a .19, b and c .25, a .31. Mutation: rank / size draws b or c first."""
+    labels = [0] * 8 + [1] * 2 + [2] * 2
+    images = toy([*labels, 0], parts=["train"] * 12 + ["test"])
+    found = split(images, test=1, rng=RNG)
+    for draw in range(10):
+        drawn = [
+            Counter(images.labels[draw_labels(images, found, f"total:{n}", draw, RNG).rows].tolist()) for n in (2, 4, 6)
+        ]
+        assert drawn == [{0: 2}, {0: 2, 1: 1, 2: 1}, {0: 4, 1: 1, 2: 1}]
 
 
 def test_every_row_is_drawn_equally_often():

@@ -65,7 +65,11 @@ def test_a_killed_study_goes_on_to_the_same_numbers(finished, tmp_path):
         "from selfstudy.study.run import run; from selfstudy.study.settings import validate\n"
         "run(validate(json.loads(sys.argv[1]), 'test'), Path(sys.argv[2]), progress=Progress(quiet=True))"
     ), json.dumps(TINY), str(tmp_path)]  # fmt: skip
-    for pattern, count in (("cells/*/cell.json", 1), ("cells/*/metrics.jsonl", 1), ("cells/*/scores.json", IN_FIRST_ROUND + 1)):
+    for pattern, count in (
+        ("cells/*/cell.json", 1),
+        ("cells/*/metrics.jsonl", 1),
+        ("cells/*/scores.json", IN_FIRST_ROUND + 1),
+    ):
         process = subprocess.Popen(command)
         while process.poll() is None and len(list(tmp_path.glob(pattern))) < count:
             time.sleep(0.01)
@@ -121,6 +125,15 @@ def test_one_cell_can_be_done_alone_with_the_encoder_it_needs(finished, copy):
     for path in (weights, predictions):
         assert (copy / path).read_bytes() == (finished / path).read_bytes()
     assert study(copy).num_computed == 0
+
+
+def test_a_deleted_encoder_is_made_again(finished, copy):
+    plan = json.loads((copy / "plan.json").read_text(encoding="utf-8"))["cells"]
+    for cell in plan:
+        if cell["kind"] == "pretrain":
+            shutil.rmtree(copy / "cells" / cell["hash"])
+    assert study(copy).num_computed == 4
+    assert numbers(copy) == numbers(finished)
 
 
 def test_an_unknown_cell_is_refused(copy):

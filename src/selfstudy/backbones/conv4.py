@@ -28,7 +28,7 @@ class Conv4(Backbone):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.convolutions(self.normalise(images)).mean((2, 3))
+        return self.convolutions(self.normalise(images)).amax((2, 3))
 
 
 def _block(channels: int, width: int, *, kernel: int, stride: int) -> list[nn.Module]:

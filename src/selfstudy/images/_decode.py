@@ -78,9 +78,7 @@ def read_all(pictures: np.ndarray | Sequence[Path], image_size: int, fit: Fit) -
     if isinstance(pictures, np.ndarray):
         return [_from_array(array, most, fit) for array in pictures]
     with warnings.catch_warnings(), ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        warnings.filterwarnings(
-            "ignore", module=r"PIL\."
-        )  # metadata that is odd, pictures that are large but not too large
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata; large pictures that are not too large
         return list(threads.map(lambda path: _from_file(path, most, fit), pictures))
 
 
@@ -131,7 +129,8 @@ def _from_file(path: Path, most: int, fit: Fit) -> Picture | Skipped:
     except MemoryError:
         reason = "needs more memory to decode than there is"
     except OSError as error:
-        reason = f"is damaged or cut short: {printable(error)}"
+        failed = f"cannot be read: {error.strerror}"  # the disk; Pillow's own errors have no number
+        reason = failed if error.errno else f"is damaged or cut short: {printable(error)}"
     except _DAMAGE as error:
         reason = f"cannot be decoded: {printable(error)}"
     return Skipped(printable(path), reason)

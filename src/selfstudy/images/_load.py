@@ -61,7 +61,7 @@ class _Row(NamedTuple):
 
 
 def find(source: str | Path | Mapping[str, object]) -> Source:
-    """The source a user means. Raises UserError, with the nearest valid name, if there is none such."""
+    """The source a user means; a named set wins over a folder of its name. Raises UserError with the nearest name."""
     known = catalog.names("images")
     if isinstance(source, Mapping):
         return _make(_word(source), source)

@@ -51,6 +51,8 @@ def expand(path: str | Path) -> Path:
 def printable(text: object) -> str:
     """One line of plain text for any path: bytes that are no text and control characters are written as escapes."""
     valid = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    if valid.isprintable():
+        return valid
     return "".join(repr(letter)[1:-1] if unicodedata.category(letter) == "Cc" else letter for letter in valid)
 
 

@@ -15,7 +15,9 @@ from selfstudy.report._palette import Style
 
 VEGALITE = "6.4"  # what altair 6 writes; vl-convert ships several
 PAGE_PIXELS, GAP_PIXELS = 980, 34  # of page.css: what panels side by side share, and what lies between them
-INK, MUTED, RULE, PAPER, ACCENT = (f"var(--{name})" for name in ("ink", "muted", "rule", "paper", "accent"))
+INK, MUTED, RULE, PAPER, ACCENT, WRONG = (
+    f"var(--{name})" for name in ("ink", "muted", "rule", "paper", "accent", "wrong")
+)
 
 CONFIG: Mapping[str, Any] = {
     "background": "transparent",
@@ -37,7 +39,10 @@ FOCUS = alt.param(name="focus", value="")  # the row the reader points at in the
 
 def rounded(frame: pd.DataFrame) -> pd.DataFrame:
     """The numbers of a table cut to six digits, which no eye can tell from all, at half the size."""
-    return frame.assign(**{name: [float(f"{value:.6g}") for value in frame[name]] for name in frame.select_dtypes("float")})
+    short = frame.copy()
+    for name in frame.select_dtypes("float"):
+        short[name] = [float(f"{value:.6g}") for value in frame[name]]
+    return short
 
 
 def row_colour(styles: Mapping[str, Style]) -> alt.Color:
@@ -55,7 +60,12 @@ def row_dash(styles: Mapping[str, Style]) -> alt.StrokeDash:
     return alt.StrokeDash("row:N", scale=scale, legend=None)
 
 
-def faded() -> dict[str, Any]:
+def layered(layers: Sequence[alt.Chart], params: Sequence[alt.Parameter], height: int) -> alt.LayerChart:
+    """One view of several layers, `height` pixels high."""
+    return alt.LayerChart(layer=list(layers)).add_params(*params).properties(height=height)
+
+
+def faded() -> Any:
     """Opacity: a row steps back while the reader points at another one."""
     return alt.condition("focus == '' || focus == datum.row", alt.value(1), alt.value(0.12))
 
@@ -81,9 +91,14 @@ def specification(chart: alt.Chart | alt.LayerChart) -> dict[str, Any]:
 def still(found: Mapping[str, Any], columns: int) -> str:
     """The same chart as SVG, for one of `columns` panels: what is seen without scripts, and before they run."""
     width = (PAGE_PIXELS - (columns - 1) * GAP_PIXELS) // columns
-    return str(vl_convert.vegalite_to_svg({**found, "width": width}, vl_version=VEGALITE))
+    seen = [
+        layer for layer in found.get("layer", []) if layer["mark"].get("opacity") != 0
+    ]  # the rest is for pointing at
+    return vl_convert.vegalite_to_svg(
+        {**found, **({"layer": seen} if seen else {}), "width": width}, vl_version=VEGALITE
+    )
 
 
 def script() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script that loads nothing."""
-    return str(vl_convert.javascript_bundle(vl_version=VEGALITE))
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGALITE)

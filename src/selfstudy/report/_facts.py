@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from selfstudy.report import _names
-from selfstudy.report._palette import styles
 from selfstudy.report._words import conditions, verdict_text
-from selfstudy.study._record import RunKey, StudyRecord, read_json
+from selfstudy.study._record import Gap, RunKey, StudyRecord, read_json
 from selfstudy.study._summary import Summary
 
 MOST_LISTED = 40  # skipped files named on the page; splits.json names all
@@ -22,6 +21,7 @@ class Facts:
     sure: Sequence[Pair]
     cost: Sequence[Pair]
     gaps: Sequence[str]
+    collapsed: Mapping[str, str]  # row: how many of its runs did
     troubles: Sequence[Pair]  # row or cell, what happened
     skipped: Sequence[Pair]  # file, reason
     num_skipped: int
@@ -41,15 +41,22 @@ def gather(record: StudyRecord, summary: Summary) -> Facts:
     skipped = [(str(file["path"]), str(file["reason"])) for file in splits.get("skipped", [])]  # type: ignore[attr-defined]
     return Facts(
         sure=_sure(summary),
-        cost=_cost(record, summary, cards),
-        gaps=[_gap(gap["row"], gap["labels"], gap["found"], gap["planned"]) for gap in summary["missing"]],
+        cost=_cost(summary, cards),
+        gaps=[_gap(gap) for gap in summary["missing"]],
+        collapsed={
+            card["row"]: "collapsed"
+            if card["num_collapsed"] == card["num_runs"]
+            else f"{card['num_collapsed']} of {card['num_runs']} collapsed"
+            for card in summary["rows"]
+            if card["num_collapsed"]
+        },
         troubles=_troubles(record, cards),
         skipped=skipped[:MOST_LISTED],
         num_skipped=len(skipped),
         verdicts=_verdicts(record, summary),
         protocol=[*_design(record), *conditions(summary)],
         choices=_choices(record),
-        settings=_settings(record, summary, cards),
+        settings=_settings(record, cards),
         versions=_versions(cards),
         commands=_commands(record),
         study_file=(record.folder / "study.yaml").read_text(encoding="utf-8"),
@@ -74,14 +81,18 @@ def _sure(summary: Summary) -> list[Pair]:
         draws = {point["labels"]: 0 for point in points}
         for point in points:
             draws[point["labels"]] = max(draws[point["labels"]], point["num_draws"])
-        facts.append(("Label draws", ", ".join(f"{draws[name]} at {name}" for name in where["labels"] if name in draws)))
+        facts.append(
+            ("Label draws", ", ".join(f"{draws[name]} at {name}" for name in where["labels"] if name in draws))
+        )
     groups = where["num_test_groups"]
     images = _names.count(where["num_test_images"])
-    facts.append(("Test images", images if groups == where["num_test_images"] else f"{images} in {_names.count(groups)} groups"))
+    facts.append(
+        ("Test images", images if groups == where["num_test_images"] else f"{images} in {_names.count(groups)} groups")
+    )
     return facts
 
 
-def _cost(record: StudyRecord, summary: Summary, cards: Cards) -> list[Pair]:
+def _cost(summary: Summary, cards: Cards) -> list[Pair]:
     training = sum(cost["pretraining_seconds"] for cost in summary["costs"])
     scoring = sum(cost["evaluation_seconds"] for cost in summary["costs"])
     facts = [("Computing", _names.duration(training + scoring)), ("Pretraining", _names.duration(training))]
@@ -89,7 +100,7 @@ def _cost(record: StudyRecord, summary: Summary, cards: Cards) -> list[Pair]:
     memory = [float(str(card["peak_memory_mb"])) for card in cards.values() if card.get("peak_memory_mb")]
     if memory:
         facts.append(("Peak memory", f"{_names.count(max(memory))} MB"))
-    machines = dict.fromkeys(_machine(card) for card in cards.values())
+    machines = dict.fromkeys(_machine(card) for card in cards.values() if "device" in card)
     if machines:
         facts.append(("On", "; ".join(machines)))
     return facts
@@ -97,31 +108,36 @@ def _cost(record: StudyRecord, summary: Summary, cards: Cards) -> list[Pair]:
 
 def _machine(card: Mapping[str, object]) -> str:
     threads = card.get("threads")
-    return f"{card.get('device')}" if card.get("device") != "cpu" else f"cpu, {threads} thread{'' if threads == 1 else 's'}"
+    return (
+        f"{card.get('device')}"
+        if card.get("device") != "cpu"
+        else f"cpu, {threads} thread{'' if threads == 1 else 's'}"
+    )
 
 
-def _gap(row: str, labels: str, found: int, planned: int) -> str:
-    have = "no score yet" if not found else f"{found} of {planned} scores"
-    return f"{row} with {_names.labels(labels)}: {have}"
+def _gap(gap: Gap) -> str:
+    counts = {"still to come": gap["to_come"], "failed": gap["failed"]}
+    parts = " and ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return f"{gap['row']} with {_names.labels(gap['labels'])}: of {gap['planned']} scores {parts}"
 
 
 def _troubles(record: StudyRecord, cards: Cards) -> list[Pair]:
-    """Runs that collapsed or failed, and cells that failed, each with the words it left."""
+    """Runs that collapsed or failed, and evaluations that failed, each with the words it left."""
     found = []
     for (entry, _, seed), card in cards.items():
-        health = card.get("health", {})
-        verdict = health.get("verdict") if isinstance(health, Mapping) else None
-        if card.get("status") != "done" or verdict not in ("healthy", None):
-            message = str(health.get("message", "")) if isinstance(health, Mapping) else ""
-            found.append((f"{entry}, seed {seed}", f"{card.get('status')}: {message}".removesuffix(": ")))
-        notes = card.get("notes", [])
-        found += [(f"{entry}, seed {seed}", str(note)) for note in (notes if isinstance(notes, list) else [])]
-    for path in sorted(record.folder.glob("cells/*/cell.json")):
-        cell = read_json(path)
-        if cell.get("status") == "failed":
-            labels = f", {_names.labels(str(cell['labels']))}" if cell.get("labels") else ""
-            what = f"{cell.get('entry')}{labels}, seed {cell.get('seed')}, cell {path.parent.name}"
-            found.append((what, f"failed: {cell.get('error', '')}"))
+        health, notes = card.get("health", {}), card.get("notes", [])
+        assert isinstance(health, Mapping) and isinstance(notes, list)
+        words = [f"failed: {card.get('error', '')}"] if card["status"] == "failed" else []
+        words += [str(health["message"])] if health.get("verdict", "healthy") != "healthy" else []
+        found += [(f"{entry}, seed {seed}", text) for text in [*words, *map(str, notes)]]
+    for plan in record.plan:
+        path = record.folder / "cells" / str(plan["hash"])
+        cell = read_json(path / "cell.json") if (path / "cell.json").is_file() else {}
+        if cell.get("status") == "failed" and not (path / "run.json").is_file():
+            labels = (
+                f" with {_names.labels(str(plan['labels']))}, draw {plan['draw']}" if plan["kind"] == "evaluate" else ""
+            )
+            found.append((f"{plan['entry']}{labels}, seed {plan['seed']}", f"failed: {cell.get('error', '')}"))
     return found
 
 
@@ -160,7 +176,9 @@ def _choices(record: StudyRecord) -> list[tuple[str, str, str]]:
     for (protocol, labels), chosen in sorted(found.items(), key=lambda item: (item[0][0], order[item[0][1]])):
         how = "; ".join(str(value) for value in dict.fromkeys(chosen.pop("chosen_by", [])))
         what = ", ".join(f"{key} {_range(values)}" for key, values in chosen.items())
-        lines.append((_names.protocol(protocol), _names.labels(labels), f"{what} ({how})" if how and what else what or how))
+        lines.append(
+            (_names.protocol(protocol), _names.labels(labels), f"{what} ({how})" if how and what else what or how)
+        )
     return lines
 
 
@@ -172,11 +190,11 @@ def _range(values: Sequence[object]) -> str:
     return " or ".join(dict.fromkeys(str(value) for value in values))
 
 
-def _settings(record: StudyRecord, summary: Summary, cards: Cards) -> list[tuple[str, list[tuple[str, str, str]]]]:
+def _settings(record: StudyRecord, cards: Cards) -> list[tuple[str, list[tuple[str, str, str]]]]:
     """The settings of each row's first run after defaults."""
     found = []
     order = {entry: place for place, entry in enumerate(record.entries)}
-    first = {}
+    first: dict[str, Mapping[str, object]] = {}
     for key in sorted(cards, key=lambda key: (order.get(key[0], len(order)), -key[1], key[2])):
         first.setdefault(key[0], cards[key])
     for entry, card in first.items():

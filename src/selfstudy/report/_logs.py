@@ -7,22 +7,24 @@ import pandas as pd
 
 from selfstudy.study._record import Row, StudyRecord
 
-MOST_POINTS = 240  # of one curve: more than a phone has pixels for it, and the page stays small
+MOST_POINTS = 120  # of one curve: on a phone a point for every third pixel
+MOST_POINTS_OF_ALL = 4000  # of all curves, so that the page of a large study stays small
 
 
 def training_logs(record: StudyRecord) -> pd.DataFrame:
-    """Logged steps of all runs: the columns of metrics.jsonl and `row`, `line` (one curve's name), `seed`.
+    """Logged steps of all runs: the columns of metrics.jsonl and `row`, `seed`.
 
     Pretraining runs, and for rows that train on labels their trainings on most labels.
     """
-    parts = []
+    logs = []
     for row in record.rows:
         runs = [(key[2], path) for key, path in record.runs.items() if key[:2] == (row.entry, row.unlabelled)]
         for seed, path in runs or _labelled_runs(record, row):
             log = record.metrics(path)
             if not log.empty:
-                parts.append(_thinned(log).assign(row=row.name, seed=seed, line=f"{row.name}, seed {seed}"))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+                logs.append(log.assign(row=row.name, seed=seed))
+    most = min(MOST_POINTS, MOST_POINTS_OF_ALL // max(1, len(logs)))
+    return pd.concat([_thinned(log, most) for log in logs], ignore_index=True) if logs else pd.DataFrame()
 
 
 def _labelled_runs(record: StudyRecord, row: Row) -> list[tuple[int, Path]]:
@@ -30,14 +32,20 @@ def _labelled_runs(record: StudyRecord, row: Row) -> list[tuple[int, Path]]:
     for labels in reversed(record.labels):
         scores = record.scores(row, record.protocol(row), labels)
         if len(scores):
-            return [(int(seed), record.folder / "cells" / cell) for seed, cell in zip(scores["seed"], scores["cell"], strict=True)]
+            return [
+                (int(seed), record.folder / "cells" / cell)
+                for seed, cell in zip(scores["seed"], scores["cell"], strict=True)
+            ]
     return []
 
 
-def _thinned(log: pd.DataFrame) -> pd.DataFrame:
-    """At most MOST_POINTS steps, evenly; the steps with a validation loss stay, being few."""
-    keep = np.zeros(len(log), dtype=bool)
-    keep[np.unique(np.linspace(0, len(log) - 1, MOST_POINTS).round().astype(int))] = True
-    if "validation_loss" in log:
-        keep |= log["validation_loss"].notna().to_numpy()
-    return log[keep]
+def _thinned(log: pd.DataFrame, most: int) -> pd.DataFrame:
+    """About `most` steps, evenly spread, and as many of those with a validation loss, where it is measured rarely."""
+    places = np.arange(len(log))
+    measured = places[log["validation_loss"].notna()] if "validation_loss" in log else places[:0]
+    return log.iloc[np.union1d(_spread(places, most), _spread(measured, most))]
+
+
+def _spread(places: np.ndarray, most: int) -> np.ndarray:
+    """At most `most` of the places, first and last among them."""
+    return places[np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(int))]

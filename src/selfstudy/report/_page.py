@@ -45,6 +45,7 @@ def page(record: StudyRecord, summary: Summary, answer: Sequence[str]) -> str:
     environment = Environment(
         loader=FileSystemLoader(ROOM), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["tight"] = _tight
     return environment.get_template("page.html.j2").render(
         answer=answer,
         figures=list(figures(record, summary)),
@@ -58,7 +59,7 @@ def page(record: StudyRecord, summary: Summary, answer: Sequence[str]) -> str:
 
 def figures(record: StudyRecord, summary: Summary) -> Iterator[Shown]:
     """All figures that have something to show, in their order."""
-    looks = styles(record, summary)
+    looks = styles(record)
     members = {name: catalog.find("report", name, Figure) for name in catalog.names("report")}  # type: ignore[type-abstract]
     for name, member in sorted(members.items(), key=lambda item: item[1].place):
         panels = member().draw(record, summary)
@@ -78,6 +79,11 @@ def _shown(panel: Panel, columns: int) -> ShownPanel:
     found = _chart.specification(panel.content)
     rows = frozenset(line["row"] for table in found["datasets"].values() for line in table if "row" in line)
     return ShownPanel(panel.heading, panel.alternative, Markup(_chart.still(found, columns)), _json(found), rows)
+
+
+def _tight(sentence: str) -> str:
+    """A number and its per cent sign stay on one line."""
+    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _json(value: Mapping[str, Any]) -> Markup:

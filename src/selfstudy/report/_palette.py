@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from selfstudy.study._record import StudyRecord
-from selfstudy.study._summary import Summary
+from selfstudy.study._record import Kind, StudyRecord
 
 NUM_COLOURS = 8  # --row-1 to --row-8 in page.css; further rows repeat them with another dash
 NUM_CLASS_COLOURS = 10  # --class-1 to --class-10
@@ -37,30 +36,31 @@ class Style:
         """A piece of its line with its point, for a key."""
         line = f'<line x1="0" x2="28" y1="7" y2="7" stroke-width="2" stroke-dasharray="{self.dash or "none"}"/>'
         point = f'<path d="{SHAPES[self.shape]}" transform="translate(14 7)" stroke="none" fill="{self.colour}"/>'
-        return Markup(f'<svg viewBox="0 0 28 14" width="28" height="14" aria-hidden="true" stroke="{self.colour}">{line}{point}</svg>')
+        return Markup(
+            f'<svg viewBox="0 0 28 14" width="28" height="14" aria-hidden="true" stroke="{self.colour}">{line}{point}</svg>'
+        )
 
 
-def styles(record: StudyRecord, summary: Summary) -> dict[str, Style]:
+def styles(record: StudyRecord) -> dict[str, Style]:
     """The style of every row, in the order of the study file; baselines are quiet, learned rows have hues."""
-    entries = {row.name: row.entry for row in record.rows}
-    order = {name: place for place, name in enumerate(record.entries)}
-    cards = sorted(summary["rows"], key=lambda card: order[entries.get(card["row"], card["row"])])
-    baselines = {
+    order = {entry: place for place, entry in enumerate(record.entries)}
+    rows = sorted([*record.rows, *record.rows_without_results], key=lambda row: order[row.entry])
+    baselines: Mapping[Kind, tuple[str, str, str]] = {
         "majority": ("var(--row-majority)", "2 3", "cross"),
         "untrained": ("var(--row-untrained)", "6 3", "triangle-down"),
         "supervised": ("var(--row-supervised)", "", "square"),
     }
     shapes = [shape for shape in SHAPES if shape not in ("cross", "triangle-down", "square")]
     found: dict[str, Style] = {}
-    used: set[str] = set()
-    learned = 0
-    for card in cards:
-        kind, row = card["kind"], card["row"]
-        if kind in baselines and kind not in used:
-            found[row] = Style(row, *baselines[kind])
-            used.add(kind)
+    first = {row.kind: row.name for row in reversed(rows)}  # a second supervised row is told from the first by a hue
+    num_hues = 0
+    for row in rows:
+        if row.kind in baselines and first[row.kind] == row.name:
+            found[row.name] = Style(row.name, *baselines[row.kind])
             continue
-        dash = DASHES[learned // NUM_COLOURS % len(DASHES)]
-        found[row] = Style(row, f"var(--row-{learned % NUM_COLOURS + 1})", dash, shapes[learned % len(shapes)])
-        learned += 1
+        dash = DASHES[num_hues // NUM_COLOURS % len(DASHES)]
+        found[row.name] = Style(
+            row.name, f"var(--row-{num_hues % NUM_COLOURS + 1})", dash, shapes[num_hues % len(shapes)]
+        )
+        num_hues += 1
     return found

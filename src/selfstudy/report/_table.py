@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 Cell = tuple[str, float | str]  # what is shown, and what is sorted by
+NOT_KNOWN: Cell = ("\N{EN DASH}", -1.0)
 
 
-def table(caption: str, headers: Sequence[str], lines: Sequence[Sequence[Cell]], *, words: int, sortable: bool) -> Markup:
+def table(
+    caption: str, headers: Sequence[str], lines: Sequence[Sequence[Cell]], *, words: int, sortable: bool
+) -> Markup:
     """The first `words` columns hold words, the others numbers. Everything is escaped."""
     head = Markup("").join(_header(text, place >= words, sortable) for place, text in enumerate(headers))
     body = Markup("\n").join(Markup("<tr>{}</tr>").format(_line(line, words)) for line in lines)

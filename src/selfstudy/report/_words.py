@@ -6,6 +6,20 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from selfstudy.progress import duration
+from selfstudy.report._phrases import (
+    about,
+    at_labels,
+    count_text,
+    gain_text,
+    join,
+    labels_text,
+    number_text,
+    points_text,
+    score_text,
+    sentence_of,
+    with_article,
+)
 from selfstudy.study._record import Kind
 from selfstudy.study._summary import Point, Statement, StatementKind, Summary, Verdict
 
@@ -26,15 +40,15 @@ def answer(summary: Summary) -> list[str]:
 def verdict_text(statement: Statement) -> str:
     """One verdict as a sentence with its numbers."""
     a, b, at = statement["a"], statement["b"], at_labels([statement["labels"]])
-    against = f"{_number(statement['mean_a'])} against {_number(statement['mean_b'])}"
+    against = f"{number_text(statement['mean_a'])} against {number_text(statement['mean_b'])}"
     match statement["verdict"]:
         case "better" | "worse":
-            return f"{a} is {statement['verdict']} than {b} {at}, by {_gain(statement)}: {against}."
+            return f"{a} is {statement['verdict']} than {b} {at}, by {gain_text(statement)}: {against}."
         case "equivalent":
-            margin = _points(statement["margin"])
-            return f"{a} and {b} are equal to within {margin} {at}: {against}, a difference of {_gain(statement, signed=True)}."
+            margin = points_text(statement["margin"])
+            return f"{a} and {b} are equal to within {margin} {at}: {against}, a difference of {gain_text(statement, signed=True)}."
         case _:
-            return f"{a} and {b} cannot be told apart {at}: {against}, a difference of {_gain(statement, signed=True)}; {decide_text(statement)}."
+            return f"{a} and {b} cannot be told apart {at}: {against}, a difference of {gain_text(statement, signed=True)}; {decide_text(statement)}."
 
 
 def decide_text(statement: Statement) -> str:
@@ -47,34 +61,32 @@ def decide_text(statement: Statement) -> str:
         (decide["further_seeds"], "seed of each row", "seeds of each row"),
         (decide["further_test_images"], "test image", "test images"),
     ]
-    ways = [f"{_about(count)} more {one if count == 1 else many}" for count, one, many in options if count is not None]
+    ways = [f"{about(count)} more {one if count == 1 else many}" for count, one, many in options if count is not None]
     if ways:
-        return f"about {_join(ways, 'or')} would decide it"
+        return f"about {join(ways, 'or')} would decide it"
     times = decide["times_everything"]
     if times is None:
         return "no affordable repetition would decide it"
-    return f"about {'twice' if times == 2 else f'{times} times'} as many {_join(_sources(statement), 'and')} would decide it"
+    return f"about {'twice' if times == 2 else f'{times} times'} as many {join(_sources(statement), 'and')} would decide it"
 
 
 def conditions(summary: Summary) -> list[str]:
     """What the verdicts depend on, and how they were reached: one sentence each, for the page."""
     where = summary["conditions"]
     sentences = [
-        f"Everything was measured on {_test_set(summary)}, after training on at most {_count(where['num_train'], 'other image')}."
+        f"Everything was measured on {_test_set(summary)}, after training on at most {count_text(where['num_train'], 'other image')}."
     ]
     if _to_come(summary):
         sentences.append(f"The study is unfinished; still to come: {_to_come(summary)}.")
     sentences += [f"Note that {clause}." for clause in _accidents(summary)]
     if where["protocols"]:
         first, *others = (PROTOCOLS.get(name, name) for name in where["protocols"])
-        beside = f"; the results of {_join(others, 'and')} are shown, but decide nothing" if others else ""
+        beside = f"; the results of {join(others, 'and')} are shown, but decide nothing" if others else ""
         sentences.append(f"Pretrained rows are judged by {first}{beside}.")
     if _deciding(summary):
-        covered = _join([*_repetitions(summary), "the choice of the test images"], "and")
+        covered = join([*_repetitions(summary), "the choice of the test images"], "and")
         sentences.append(f"The intervals cover {covered}.")
-    sentences.append(
-        f"It was not tried with {_not_tried(summary)}: every verdict is about {_backbones(summary)} as they were."
-    )
+    sentences.append(f"Every verdict is about {_backbones(summary)}; it was not tried with {_not_tried(summary)}.")
     if summary["statements"]:
         sentences.append("The interval of a single score holds with 95 % confidence, one score at a time.")
         sentences.append(
@@ -82,35 +94,10 @@ def conditions(summary: Summary) -> list[str]:
             "least 95 % confidence, which is why the intervals of differences are wider."
         )
         sentences.append(
-            f"Rows are called equal where the whole interval of their difference lies within {_points(summary['margin'])}; "
+            f"Rows are called equal where the whole interval of their difference lies within {points_text(summary['margin'])}; "
             f"a point is 0.01 of the {_metric(summary)}."
         )
     return sentences
-
-
-def at_labels(labels: Sequence[str]) -> str:
-    """ "with 4 and 10 labels per class and all labels"."""
-    return f"with {_labels(labels)}"
-
-
-def _labels(labels: Sequence[str]) -> str:
-    per_class = [name for name in labels if name.isdigit()]
-    totals = [name.removeprefix("total:") for name in labels if name.startswith("total:")]
-    shares = [
-        f"{100 * float(name):g} %"
-        for name in labels
-        if not name.isdigit() and not name.startswith("total:") and name != "all"
-    ]
-    parts = []
-    if per_class:
-        parts.append("one label per class" if per_class == ["1"] else f"{_join(per_class, 'and')} labels per class")
-    if totals:
-        parts.append(f"{_join(totals, 'and')} labels in total")
-    if shares:
-        parts.append(f"{_join(shares, 'and')} of the labels")
-    if "all" in labels:
-        parts.append("all labels")
-    return _join(parts, "and")
 
 
 def _first(summary: Summary) -> str:
@@ -123,24 +110,23 @@ def _first(summary: Summary) -> str:
         first, *rest = wins
         where = _range(summary, [win["labels"] for win in wins])
         gain = (
-            f"{first['a']} reaches {_a(_metric(summary))} of {_score(summary, first, 'a')} against {_score(summary, first, 'b')} "
-            f"for {SCRATCH}, a gain of {_gain(first)}"
+            f"{first['a']} reaches {with_article(_metric(summary))} of {_score(summary, first, 'a')} against {_score(summary, first, 'b')} "
+            f"for {SCRATCH}, a gain of {gain_text(first)}"
         )
         also = _also(summary, wins)
         if not rest:
             return f"{far} pays {where}, where {gain}{also}."
         each = [
             f"{at_labels([first['labels']])} {gain}",
-            *(f"{at_labels([win['labels']])} {win['a']} gains {_gain(win)}" for win in rest),
+            *(f"{at_labels([win['labels']])} {win['a']} gains {gain_text(win)}" for win in rest),
         ]
-        return f"{far} pays {where}: {_join(each, 'and')}{also}."
+        return f"{far} pays {where}: {join(each, 'and')}{also}."
     best = max(against, key=lambda statement: statement["difference"])
     if all(statement["verdict"] == "worse" for statement in against):
-        place = f"{best['a']} {at_labels([best['labels']])}"
-        return f"{far} does not pay: {SCRATCH} is better than every pretrained row {_range(summary, _tried(summary))}, and the closest, {place}, loses {_gain(best)}."
-    difference = (
-        f"the most favourable difference, of {best['a']} {at_labels([best['labels']])}, is {_gain(best, signed=True)}"
-    )
+        tried, place = _tried(summary), f"{best['a']} {at_labels([best['labels']])}"
+        ahead = f"{SCRATCH} is better than {_every_row(summary, tried)} {_range(summary, tried)}"
+        return f"{far} does not pay: {ahead}, and the closest, {place}, loses {gain_text(best)}."
+    difference = f"the most favourable difference, of {best['a']} {at_labels([best['labels']])}, is {gain_text(best, signed=True)}"
     if all(statement["verdict"] == "undecided" for statement in against):
         return f"This study cannot say whether pretraining pays: no difference to {SCRATCH} is sure, and {difference}."
     return f"{far} is not shown to pay {_range(summary, _tried(summary))}: {difference}."
@@ -150,7 +136,7 @@ def _first_without_supervised(summary: Summary) -> str:
     """The row with the highest score where it matters most: with the fewest labels."""
     points = [point for point in _deciding(summary) if _kind(summary, point["row"]) != "majority"]
     if not points:
-        return "There is nothing to say yet, as no row has a result."
+        return f"There is nothing to say yet, as no row {'but the largest class ' if summary['points'] else ''}has a result."
     fewest = next(
         labels for labels in summary["conditions"]["labels"] if any(point["labels"] == labels for point in points)
     )
@@ -162,14 +148,14 @@ def _first_without_supervised(summary: Summary) -> str:
         why = f"there is no result of {SCRATCH} to compare with"
     else:
         why = f"no pretrained row has a result on the same labels as {SCRATCH}"
-    highest = "has the highest score, " if len({point["row"] for point in points}) > 1 else "has "
-    text = f"Whether pretraining pays cannot be said, as {why}; {at_labels([fewest])} {best['row']} {highest}{_a(_metric(summary))} of {_score_text(best)}"
+    highest = "has the highest mean, " if len({point["row"] for point in points}) > 1 else "has "
+    text = f"Whether pretraining pays cannot be said, as {why}; {at_labels([fewest])} {best['row']} {highest}{with_article(_metric(summary))} of {score_text(best)}"
     gain = [
         s
         for s in _against(summary, "untrained")
         if (s["a"], s["labels"], s["verdict"]) == (best["row"], fewest, "better")
     ]
-    return f"{text}, which is {_gain(gain[0])} above the untrained encoder." if gain else f"{text}."
+    return f"{text}, which is {gain_text(gain[0])} above the untrained encoder." if gain else f"{text}."
 
 
 def _second(summary: Summary) -> str:
@@ -185,10 +171,10 @@ def _second(summary: Summary) -> str:
         clauses.append(f"{SCRATCH} catches up nowhere, as the gain is sure {_range(summary, _tried(summary))}")
     if equal:
         clauses.append(
-            f"{_at(equal)} pretraining and {SCRATCH} are equal to within {_points(summary['margin'])}: {_differences(equal)}"
+            f"{_at(equal)} pretraining and {SCRATCH} are equal to within {points_text(summary['margin'])}: {_differences(equal)}"
         )
     if worse:
-        rows = "every pretrained row that has results" if _to_come(summary) else "every pretrained row"
+        rows = _every_row(summary, [lead["labels"] for lead in worse])
         ahead = (
             "even the closest row is behind"
             if len(worse) == len(leads) and len(against) > len(leads)
@@ -199,7 +185,14 @@ def _second(summary: Summary) -> str:
         which = decide_text(unsure[0]).replace("decide it", "decide the first" if len(unsure) > 1 else "decide it")
         clauses.append(f"{_at(unsure)} it stays open which is better: {_differences(unsure)}, and {which}")
     told = {lead["labels"] for lead in worse}
-    return _sentence("; ".join(clauses + _losers(summary, told) + _accidents(summary)))
+    return sentence_of("; ".join(clauses + _losers(summary, told) + _accidents(summary)))
+
+
+def _every_row(summary: Summary, labels: Sequence[str]) -> str:
+    """Whether "every pretrained row" is said of all rows of the study, or of those with scores."""
+    there = {(statement["a"], statement["labels"]) for statement in _against(summary, "supervised")}
+    asked = {(row["row"], name) for row in summary["rows"] if row["kind"] == "learned" for name in labels}
+    return "every pretrained row" if asked <= there else "every pretrained row that has scores"
 
 
 def _at(statements: Sequence[Statement]) -> str:
@@ -210,14 +203,14 @@ def _differences(statements: Sequence[Statement]) -> str:
     """ "simclr differs by -1.7 points (-4.4 to +1.0), -0.9 (-2.0 to +0.2) and byol by -0.7 (-1.6 to +0.2)", in order."""
     texts: list[str] = []
     for statement in statements:
-        number = _gain(statement, signed=True)
+        number = gain_text(statement, signed=True)
         if not texts:
             texts.append(f"{statement['a']} differs by {number}")
             continue
         number = number.replace(" points", "").replace(" point", "")
         same = statement["a"] == statements[len(texts) - 1]["a"]
         texts.append(number if same else f"{statement['a']} by {number}")
-    return _join(texts, "and")
+    return join(texts, "and")
 
 
 def _second_without_supervised(summary: Summary) -> str:
@@ -231,13 +224,13 @@ def _second_without_supervised(summary: Summary) -> str:
         if statement["tied_with"]:
             shared.setdefault((statement["a"], *statement["tied_with"]), []).append(statement["labels"])
     clauses += [
-        f"{_range(summary, labels)} it stays open which of {_join(rows, 'and')} is best"
+        f"{_range(summary, labels)} it stays open which of {join(rows, 'and')} is best"
         for rows, labels in shared.items()
     ]
     if not best:
         rows = {point["row"] for point in summary["points"]}
         clauses.append("with one row there is nothing to compare" if len(rows) == 1 else "no two rows can be compared")
-    return _sentence("; ".join(clauses + _accidents(summary)))
+    return sentence_of("; ".join(clauses + _accidents(summary)))
 
 
 def _third(summary: Summary) -> str:
@@ -249,11 +242,11 @@ def _third(summary: Summary) -> str:
     )
     parts = [_test_set(summary), _backbones(summary), *_repetitions(summary)]
     clauses = [
-        f"{start} holds for {_join(parts, 'and')}",
+        f"{start} holds for {join(parts, 'and')}",
         f"it was not tried with {_not_tried(summary)}",
         _cost(summary),
     ]
-    return _sentence("; ".join(clause for clause in clauses if clause))
+    return sentence_of("; ".join(clause for clause in clauses if clause))
 
 
 # What the sentences are made of.
@@ -264,20 +257,24 @@ def _against(summary: Summary, kind: StatementKind) -> list[Statement]:
 
 
 def _leads(summary: Summary) -> list[Statement]:
-    """At every label count the pretrained row with the greatest difference to training from scratch."""
-    return _greatest(summary, _against(summary, "supervised"))
+    """At every label count the verdict of pretraining as such, with the row it is about.
+
+    Better if any row is; else undecided if any row may still be better; else equivalent if any row is; else worse.
+    Among the rows of that verdict the one with the greatest difference.
+    """
+    order: list[Verdict] = ["better", "undecided", "equivalent", "worse"]
+    found: dict[str, Statement] = {}
+    for verdict in order:
+        for lead in _leaders(summary, verdict):
+            found.setdefault(lead["labels"], lead)
+    return [found[labels] for labels in _tried(summary)]
 
 
 def _leaders(summary: Summary, verdict: Verdict) -> list[Statement]:
     """At every label count with such a verdict the row of it with the greatest difference."""
-    return _greatest(
-        summary, [statement for statement in _against(summary, "supervised") if statement["verdict"] == verdict]
-    )
-
-
-def _greatest(summary: Summary, statements: Sequence[Statement]) -> list[Statement]:
-    order = [labels for labels in summary["conditions"]["labels"] if any(s["labels"] == labels for s in statements)]
-    return [max((s for s in statements if s["labels"] == labels), key=lambda s: s["difference"]) for labels in order]
+    found = [statement for statement in _against(summary, "supervised") if statement["verdict"] == verdict]
+    order = [labels for labels in _tried(summary) if any(statement["labels"] == labels for statement in found)]
+    return [max((s for s in found if s["labels"] == labels), key=lambda s: s["difference"]) for labels in order]
 
 
 def _tried(summary: Summary) -> list[str]:
@@ -293,9 +290,9 @@ def _range(summary: Summary, labels: Sequence[str]) -> str:
         if list(labels) == order:
             return "with every number of labels tried"
         if list(labels) == order[-len(labels) :]:
-            return f"from {_labels([labels[0]])} on"
+            return f"from {labels_text([labels[0]])} on"
         if list(labels) == order[: len(labels)]:
-            return f"up to {_labels([labels[-1]])}"
+            return f"up to {labels_text([labels[-1]])}"
     return at_labels(labels)
 
 
@@ -308,10 +305,10 @@ def _also(summary: Summary, wins: Sequence[Statement]) -> str:
         places.setdefault(tuple(s["labels"] for s in others if s["a"] == a), []).append(a)
     everywhere = tuple(win["labels"] for win in wins)
     clauses = [
-        f"{_join(rows, 'and')} {'gains' if len(rows) == 1 else 'gain'} {'there' if labels == everywhere else at_labels(labels)} too"
+        f"{join(rows, 'and')} {'gains' if len(rows) == 1 else 'gain'} {'there' if labels == everywhere else at_labels(labels)} too"
         for labels, rows in places.items()
     ]
-    return f"; {_join(clauses, 'and')}" if clauses else ""
+    return f"; {join(clauses, 'and')}" if clauses else ""
 
 
 def _losers(summary: Summary, told: set[str]) -> list[str]:
@@ -323,7 +320,7 @@ def _losers(summary: Summary, told: set[str]) -> list[str]:
         if set(lost) - told:
             by_places.setdefault(lost, []).append(a)
     return [
-        f"{_join(rows, 'and')} {'is' if len(rows) == 1 else 'are'} worse than {SCRATCH} {_range(summary, labels)}"
+        f"{join(rows, 'and')} {'is' if len(rows) == 1 else 'are'} worse than {SCRATCH} {_range(summary, labels)}"
         for labels, rows in by_places.items()
     ]
 
@@ -353,18 +350,21 @@ def _accidents(summary: Summary) -> list[str]:
     for gap in summary["missing"]:
         if gap["failed"] and gap["row"] not in told:
             clauses.append(
-                f"{gap['failed']} of {_count(gap['planned'], 'evaluation')} of {gap['row']} {at_labels([gap['labels']])} failed"
+                f"{gap['failed']} of {count_text(gap['planned'], 'evaluation')} of {gap['row']} {at_labels([gap['labels']])} failed"
             )
     return clauses
 
 
 def _to_come(summary: Summary) -> str:
-    """What of an unfinished study is still to come, by row; nothing if it has run to its end."""
+    """What of an unfinished study is still to come; nothing if it has run to its end."""
     by_row: dict[str, list[str]] = {}
     for gap in summary["missing"]:
         if gap["to_come"]:
             by_row.setdefault(gap["row"], []).append(gap["labels"])
-    return _join([f"{row} {_range(summary, labels)}" for row, labels in by_row.items()], "and")
+    by_labels: dict[str, list[str]] = {}
+    for row, labels in by_row.items():
+        by_labels.setdefault(_range(summary, labels).removesuffix(" tried"), []).append(row)
+    return join([f"{join(rows, 'and')} {where}" for where, rows in by_labels.items()], "and")
 
 
 def _not_tried(summary: Summary) -> str:
@@ -376,8 +376,8 @@ def _not_tried(summary: Summary) -> str:
     )
     seeds = [name.removeprefix("seeds of ") for name in never if name.startswith("seeds of ")]
     parts = ["other draws of the labels"] if "label draws" in never else []
-    parts += [f"other seeds of {_join(seeds, 'and')}"] if seeds else []
-    return _join([*parts, "another split of the images", "other hyper-parameters"], "or")
+    parts += [f"other seeds of {join(seeds, 'and')}"] if seeds else []
+    return join([*parts, "another split of the images", "other hyper-parameters"], "or")
 
 
 def _repetitions(summary: Summary) -> list[str]:
@@ -389,11 +389,11 @@ def _repetitions(summary: Summary) -> list[str]:
         if labels != "all"
     }
     most = max(draws.values(), default=0)
-    fewer = _join([f"{draws[labels]} {at_labels([labels])}" for labels in draws if 0 < draws[labels] < most], "and")
-    parts = [f"{_count(most, 'draw')} of the labels{f' ({fewer})' if fewer else ''}"] if most else []
+    fewer = join([f"{draws[labels]} {at_labels([labels])}" for labels in draws if 0 < draws[labels] < most], "and")
+    parts = [f"{count_text(most, 'draw')} of the labels{f' ({fewer})' if fewer else ''}"] if most else []
     frozen = [point["num_seeds"] for point in points if _kind(summary, point["row"]) in ("learned", "untrained")]
     if frozen:
-        parts.append(_count(max(frozen), "pretraining seed"))
+        parts.append(count_text(max(frozen), "pretraining seed"))
     return parts
 
 
@@ -408,28 +408,28 @@ def _cost(summary: Summary) -> str:
     ]
     scratch = [name for name in costs if _kind(summary, name) == "supervised"]
     parts = [
-        f"pretraining {name} took {_duration(costs[name]['pretraining_seconds'] / costs[name]['num_runs'])} a run"
+        f"pretraining {name} took {duration(costs[name]['pretraining_seconds'] / costs[name]['num_runs'])} a run"
         for name in learned[:1]
     ]
     parts += [
-        f"{SCRATCH} {'once' if parts else 'took'} {_duration(costs[name]['evaluation_seconds'] / costs[name]['num_evaluations'])}"
+        f"{SCRATCH} {'once' if parts else 'took'} {duration(costs[name]['evaluation_seconds'] / costs[name]['num_evaluations'])}"
         for name in scratch[:1]
     ]
-    return _join(parts, "and")
+    return join(parts, "and")
 
 
 def _test_set(summary: Summary) -> str:
     where = summary["conditions"]
-    images = _count(where["num_test_images"], "test image")
+    images = count_text(where["num_test_images"], "test image")
     if where["num_test_groups"] != where["num_test_images"]:
-        images += f" from {_count(where['num_test_groups'], 'group')}"
-    return f"{where['data']} ({images}, {_count(len(where['classes']), 'class', 'classes')})"
+        images += f" from {count_text(where['num_test_groups'], 'group')}"
+    return f"{where['data']} ({images}, {count_text(len(where['classes']), 'class', 'classes')})"
 
 
 def _backbones(summary: Summary) -> str:
     names, size = summary["conditions"]["backbones"], summary["conditions"]["image_size"]
     return (
-        f"the encoder{'s' if len(names) > 1 else ''} {_join(names, 'and')} at {size} pixels"
+        f"the encoder{'s' if len(names) > 1 else ''} {join(names, 'and')} at {size} pixels"
         if names
         else f"images of {size} pixels"
     )
@@ -456,59 +456,4 @@ def _sources(statement: Statement) -> list[str]:
 def _score(summary: Summary, statement: Statement, side: Literal["a", "b"]) -> str:
     """The mean of row a or b with its own interval."""
     point = next(p for p in _deciding(summary) if p["row"] == statement[side] and p["labels"] == statement["labels"])
-    return _score_text(point)
-
-
-def _score_text(point: Point) -> str:
-    """0.83 (0.79 to 0.87), with a third decimal where the interval needs it."""
-    decimals = 2 if point["high"] - point["low"] >= 0.02 else 3
-    return f"{point['mean']:.{decimals}f} ({point['low']:.{decimals}f} to {point['high']:.{decimals}f})"
-
-
-def _number(score: float) -> str:
-    return f"{score:.3f}"
-
-
-def _gain(statement: Statement, *, signed: bool = False) -> str:
-    """11 points (6 to 16). Without a sign: the size of a difference that is sure, whichever its direction."""
-    low, high, difference = 100 * statement["low"], 100 * statement["high"], 100 * statement["difference"]
-    if not signed and difference < 0:
-        low, high, difference = -high, -low, -difference
-    decimals, sign = 0 if high - low >= 10 else 1, "+" if signed else ""
-    texts = [
-        f"{round(value, decimals) + 0.0:{sign}.{decimals}f}" for value in (difference, low, high)
-    ]  # + 0.0: no -0.0
-    return f"{texts[0]} point{'' if texts[0].lstrip('+-') == '1' else 's'} ({texts[1]} to {texts[2]})"
-
-
-def _points(share: float) -> str:
-    value = f"{100 * share:g}"
-    return f"{value} point" if value == "1" else f"{value} points"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
-
-
-def _about(count: int) -> str:
-    """Two significant digits: the number is rough."""
-    scale = 10 ** max(0, len(str(count)) - 2)
-    return f"{-(-count // scale) * scale:,}"
-
-
-def _count(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
-def _a(noun: str) -> str:
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
-
-
-def _join(parts: Sequence[str], last: str) -> str:
-    return f" {last} ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
+    return score_text(point)

@@ -12,6 +12,7 @@ from selfstudy.report._palette import Style, styles
 from selfstudy.study._record import StudyRecord
 from selfstudy.study._summary import Summary
 
+ERROR_TICKS = (0, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 DODGE = 0.009  # of the axis's length, between neighbouring rows: their intervals would hide each other
 
 
@@ -30,7 +31,7 @@ class Accuracy(Figure):
         points = pd.DataFrame(summary["points"])
         if points.empty:
             return []
-        looks = styles(record, summary)
+        looks = styles(record)
         own = {name for name in points["protocol"].unique() if name not in record.protocols}  # of baselines
         shown = [name for name in record.protocols if (points["protocol"] == name).any()] or [""]
         counts = {labels: record.num_labels(labels) / max(1, len(record.classes)) for labels in record.labels}
@@ -60,30 +61,42 @@ def _with_places(points: pd.DataFrame, counts: dict[str, float], looks: dict[str
     )
 
 
-def _chart_of(points: pd.DataFrame, counts: dict[str, float], looks: dict[str, Style], record: StudyRecord) -> alt.LayerChart:
-    floor = 0.5 / len(record.test_labels)  # no mistake at all is drawn where half a mistake would be
-    steps = alt.param(name="scale", value="even", bind=alt.binding_radio(options=["even", "errors"], labels=["even", "by errors"], name="Scale"))
-    placed = "scale == 'even' ? {0} : -log(max(1 - {0}, %g)) / LN2" % floor
+def _chart_of(
+    points: pd.DataFrame, counts: dict[str, float], looks: dict[str, Style], record: StudyRecord
+) -> alt.LayerChart:
+    # On the scale by errors no mistake at all is infinitely far up: bars are cut a halving above the best mean.
+    floor = max(0.5 / len(record.test_labels), (1 - points["mean"].max()) / 2)
+    steps = alt.param(
+        name="scale",
+        value="even",
+        bind=alt.binding_radio(options=["even", "errors"], labels=["even", "by errors"], name="Scale"),
+    )
     base = alt.Chart(_chart.rounded(points)).transform_calculate(
-        y=placed.format("datum.mean"), y_low=placed.format("datum.low"), y_high=placed.format("datum.high")
+        **{
+            f"y_{name}": f"scale == 'even' ? datum.{name} : -log(max(1 - datum.{name}, {floor:g})) / LN2"
+            for name in ("mean", "low", "high")
+        }
     )
-    ticks = "scale == 'even' ? {0} : [{1}]".format(
-        "[0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]",
-        ", ".join(f"{-math.log2(1 - value):.6f}" for value in (0, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)),
-    )
+    halvings = [round(-math.log2(1 - value), 6) for value in ERROR_TICKS]
     x = alt.X(
         "x:Q",
         title="labelled images per class",
         scale=alt.Scale(type="log", nice=False, domain=_domain(counts)),
         axis=alt.Axis(
-            values=list(counts.values()), labelExpr=_chart.spelled(list(counts.values()), [_tick(*item) for item in counts.items()]), grid=False, labelOverlap=True
+            values=list(counts.values()),
+            labelExpr=_chart.spelled(list(counts.values()), [_tick(*item) for item in counts.items()]),
+            grid=False,
+            labelOverlap=True,
         ),
     )
     y = alt.Y(
-        "y:Q",
+        "y_mean:Q",
         title=_names.metric(record.metric),
         scale=alt.Scale(zero=False, nice=False, padding=8),
-        axis=alt.Axis(values=alt.ExprRef(ticks), labelExpr="format(scale == 'even' ? datum.value : 1 - pow(2, -datum.value), '~%')"),
+        axis=alt.Axis(
+            values=alt.ExprRef(f"scale == 'even' ? sequence(0, 1.05, 0.1) : {halvings}"),
+            labelExpr="format(scale == 'even' ? datum.value : 1 - pow(2, -datum.value), '.1~%')",
+        ),
     )
     tooltip = [
         alt.Tooltip("row:N"),
@@ -95,10 +108,14 @@ def _chart_of(points: pd.DataFrame, counts: dict[str, float], looks: dict[str, S
         alt.Tooltip("num_seeds:Q", title="training seeds"),
     ]
     colour, opacity = _chart.row_colour(looks), _chart.faded()
-    lines = base.mark_line(strokeWidth=1.75).encode(x=x, y=y, color=colour, strokeDash=_chart.row_dash(looks), opacity=opacity)
+    lines = base.mark_line(strokeWidth=1.75).encode(
+        x=x, y=y, color=colour, strokeDash=_chart.row_dash(looks), opacity=opacity
+    )
     bars = base.mark_rule(strokeWidth=1.5).encode(x=x, y=alt.Y("y_low:Q"), y2="y_high:Q", color=colour, opacity=opacity)
-    dots = base.mark_point(filled=True, size=64).encode(x=x, y=y, color=colour, shape=_chart.row_shape(looks), opacity=opacity, tooltip=tooltip)
-    return alt.layer(lines, bars, dots).add_params(_chart.FOCUS, steps).properties(height=380)
+    dots = base.mark_point(filled=True, size=64).encode(
+        x=x, y=y, color=colour, shape=_chart.row_shape(looks), opacity=opacity, tooltip=tooltip
+    )
+    return _chart.layered([lines, bars, dots], [_chart.FOCUS, steps], height=380)
 
 
 def _domain(counts: dict[str, float]) -> list[float]:
@@ -115,8 +132,8 @@ def _sentence(points: pd.DataFrame, protocol: str, record: StudyRecord) -> str:
     """The chart in words: each row at its fewest and most labels."""
     parts = []
     for row, line in points.groupby("row", sort=False):
-        line = line.set_index("labels")["mean"]
-        there = [labels for labels in record.labels if labels in line.index]
+        means = dict(zip(line["labels"], line["mean"], strict=True))
+        there = [labels for labels in record.labels if labels in means]
         ends = dict.fromkeys([there[0], there[-1]])
-        parts.append(f"{row} " + ", ".join(f"{line[labels]:.1%} with {_names.labels(labels)}" for labels in ends))
+        parts.append(f"{row} " + ", ".join(f"{means[labels]:.1%} with {_names.labels(labels)}" for labels in ends))
     return f"{_names.metric(record.metric)} against labels per class, {_names.protocol(protocol)}: {'; '.join(parts)}."

@@ -18,8 +18,8 @@ class Confusion(Figure):
     title = "What does it mix up?"
     caption = (
         "Of the test images of each class (rows), the percentage that was given each name (columns): mean over draws and seeds. "
-        "Right answers lie on the diagonal; the darker a square elsewhere, the more often that mistake (shown by its square root, so "
-        "rare mistakes are seen). Choose a row for each picture."
+        "Right answers lie on the diagonal; the stronger the colour of a square elsewhere, the more often that mistake (by its square "
+        "root, so rare mistakes are seen). Choose a row for each picture."
     )
     place = 60
     columns = 2
@@ -50,13 +50,17 @@ def _matrix(record: StudyRecord, row: Row, labels: str) -> np.ndarray | None:
     size = len(record.classes)
     counts = np.zeros((size, size))
     for cell in cells:
-        counts += np.bincount(record.test_labels * size + record.predictions(cell), minlength=size * size).reshape(size, size)
+        counts += np.bincount(record.test_labels * size + record.predictions(cell), minlength=size * size).reshape(
+            size, size
+        )
     return counts / np.maximum(counts.sum(1, keepdims=True), 1)
 
 
 def _first(matrices: dict[str, np.ndarray], labels: str, summary: Summary) -> str:
     """The row shown before anyone chooses: the best one."""
-    best = [s["a"] for s in summary["statements"] if s["kind"] == "best" and s["labels"] == labels and s["a"] in matrices]
+    best = [
+        s["a"] for s in summary["statements"] if s["kind"] == "best" and s["labels"] == labels and s["a"] in matrices
+    ]
     return best[0] if best else list(matrices)[-1]
 
 
@@ -70,32 +74,37 @@ def _most_confused(matrices: dict[str, np.ndarray]) -> np.ndarray:
 def _chart_of(matrices: dict[str, np.ndarray], kept: np.ndarray, classes: Sequence[str], first: str) -> alt.LayerChart:
     names = [classes[place] for place in kept]
     values = [
-        {"row": row, "actual": classes[a], "given": classes[g], "share": round(float(matrix[a, g]), 4), "right": bool(a == g)}
+        {
+            "row": row,
+            "actual": classes[a],
+            "given": classes[g],
+            "share": round(float(matrix[a, g]), 4),
+            "right": bool(a == g),
+        }
         for row, matrix in matrices.items()
         for a in kept
         for g in kept
     ]
     chosen = alt.param(name="chosen", value=first, bind=alt.binding_select(options=list(matrices), name="Row "))
-    axis = alt.Axis(
-        grid=False, ticks=False, domain=False, labelLimit=90, labelColor=_chart.INK, labelAngle=0 if max(map(len, names)) <= 3 else -45
-    )
+    angle = 0 if max(map(len, names)) <= 3 else -45
     base = (
         alt.Chart(_chart.rounded(pd.DataFrame(values)))
         .transform_filter("datum.row == chosen")
         .encode(
-            x=alt.X("given:N", sort=names, title="was called", axis=axis),
-            y=alt.Y("actual:N", sort=names, title="is", axis=alt.Axis(grid=False, ticks=False, domain=False, labelLimit=90, labelColor=_chart.INK)),
+            x=alt.X("given:N", sort=names, title="was called", axis=_axis(angle)),
+            y=alt.Y("actual:N", sort=names, title="is", axis=_axis(0)),
+            tooltip=[
+                alt.Tooltip("actual:N", title="is"),
+                alt.Tooltip("given:N", title="was called"),
+                alt.Tooltip("share:Q", format=".1%", title="of its images"),
+                alt.Tooltip("row:N"),
+            ],
         )
     )
+    opacity = alt.Scale(type="sqrt", domain=[0, 1], range=[0.03, 1])
     squares = base.mark_rect(stroke=_chart.PAPER, strokeWidth=1).encode(
-        fill=alt.condition("datum.right", alt.value(_chart.ACCENT), alt.value("var(--wrong)")),
-        fillOpacity=alt.FillOpacity("share:Q", scale=alt.Scale(type="sqrt", domain=[0, 1], range=[0.03, 1]), legend=None),
-        tooltip=[
-            alt.Tooltip("actual:N", title="is"),
-            alt.Tooltip("given:N", title="was called"),
-            alt.Tooltip("share:Q", format=".1%", title="of its images"),
-            alt.Tooltip("row:N"),
-        ],
+        fill=alt.condition("datum.right", alt.value(_chart.ACCENT), alt.value(_chart.WRONG)),
+        fillOpacity=alt.FillOpacity("share:Q", scale=opacity, legend=None),
     )
     layers: list[alt.Chart] = [squares]
     if len(kept) <= 12:
@@ -103,9 +112,16 @@ def _chart_of(matrices: dict[str, np.ndarray], kept: np.ndarray, classes: Sequen
             base.transform_filter("datum.share >= 0.005")
             .transform_calculate(percent="format(100 * datum.share, '.0f')")
             .mark_text(fontSize=11)
-            .encode(text="percent:N", color=alt.condition("datum.share > 0.35", alt.value(_chart.PAPER), alt.value(_chart.INK)))
+            .encode(
+                text="percent:N",
+                color=alt.condition("datum.share > 0.35", alt.value(_chart.PAPER), alt.value(_chart.INK)),
+            )
         )
-    return alt.layer(*layers).add_params(chosen).properties(height=max(200, min(420, 36 * len(kept))))
+    return _chart.layered(layers, [chosen], height=max(200, min(420, 36 * len(kept))))
+
+
+def _axis(angle: int) -> alt.Axis:
+    return alt.Axis(grid=False, ticks=False, domain=False, labelLimit=90, labelColor=_chart.INK, labelAngle=angle)
 
 
 def _sentence(matrix: np.ndarray, classes: Sequence[str], row: str, labels: str, shown: int) -> str:

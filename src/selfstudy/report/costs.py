@@ -6,11 +6,10 @@ import pandas as pd
 
 from selfstudy.report import _names
 from selfstudy.report._figure import Figure, Panel
-from selfstudy.report._table import Cell, table
+from selfstudy.report._table import NOT_KNOWN, Cell, table
 from selfstudy.study._record import Row, StudyRecord, read_json
 from selfstudy.study._summary import Cost, Summary
 
-NOT_KNOWN: Cell = ("–", -1.0)
 COLUMNS: Mapping[str, tuple[str, Callable[[float], str]]] = {  # of run.json
     "seconds": ("one training", _names.duration),
     "images_seen": ("images seen", _names.count),
@@ -47,7 +46,7 @@ def _line(record: StudyRecord, row: Row, cost: Cost) -> list[Cell]:
         (row.name, row.name),
         *(_cell(means[name], words) for name, (_, words) in COLUMNS.items()),
         _cell(len(trainings), _names.count),
-        _cell(0.0 if row.kind == "supervised" else cost["evaluation_seconds"], _names.duration),
+        NOT_KNOWN if row.kind == "supervised" else _cell(cost["evaluation_seconds"], _names.duration),
         _cell(cost["seconds"], _names.duration),
     ]
 
@@ -62,7 +61,9 @@ def _trainings(record: StudyRecord, row: Row) -> list[Mapping[str, object]]:
         scores = read_json(record.folder / "cells" / cell / "scores.json")
         seconds, chosen = float(scores["seconds"]), dict(scores["chosen"])  # type: ignore[arg-type, call-overload]
         seen = chosen.get("images_seen")
-        found.append({"seconds": seconds, "images_seen": seen, "images_per_second": seen / seconds if seen and seconds else None})
+        found.append(
+            {"seconds": seconds, "images_seen": seen, "images_per_second": seen / seconds if seen and seconds else None}
+        )
     return found
 
 

@@ -27,7 +27,7 @@ class Curves(Figure):
         logs = training_logs(record)
         if logs.empty:
             return []
-        looks = styles(record, summary)
+        looks = styles(record)
         panels = []
         for row, log in logs.groupby("row", sort=False):
             losses = _long(log)
@@ -45,11 +45,11 @@ class Curves(Figure):
 
 
 def _long(log: pd.DataFrame) -> pd.DataFrame:
-    """One line per loss: images_seen, epoch, seed, part, loss, line."""
+    """One line per loss: images_seen, epoch, seed, part, loss."""
     parts = []
     for column, part in (("loss", "training"), ("validation_loss", "held out")):
         if column in log:
-            values = log[["images_seen", "epoch", "seed"]].assign(loss=log[column], part=part, line=log["line"] + f", {part}")
+            values = log[["images_seen", "epoch", "seed"]].assign(loss=log[column], part=part)
             parts.append(values[values["loss"].notna()])
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
@@ -58,10 +58,12 @@ def _chart_of(losses: pd.DataFrame, look: Style) -> alt.LayerChart:
     base = alt.Chart(_chart.rounded(losses)).encode(
         x=alt.X("images_seen:Q", title="images seen", axis=alt.Axis(format="~s", grid=False, tickCount=4)),
         y=alt.Y("loss:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)),
-        detail="line:N",
+        detail=["seed:N", "part:N"],
     )
     lines = base.mark_line(stroke=look.colour, strokeWidth=1.25).encode(
-        strokeDash=alt.StrokeDash("part:N", scale=alt.Scale(domain=["training", "held out"], range=[[1, 0], [5, 3]]), legend=None)
+        strokeDash=alt.StrokeDash(
+            "part:N", scale=alt.Scale(domain=["training", "held out"], range=[[1, 0], [5, 3]]), legend=None
+        )
     )
     tooltip = [
         alt.Tooltip("part:N", title="images"),
@@ -71,4 +73,4 @@ def _chart_of(losses: pd.DataFrame, look: Style) -> alt.LayerChart:
         alt.Tooltip("seed:Q"),
     ]
     touch = base.mark_point(size=90, opacity=0, filled=True).encode(tooltip=tooltip)  # a line of a pixel is hard to hit
-    return alt.layer(lines, touch).properties(height=170)
+    return _chart.layered([lines, touch], [], height=170)

@@ -9,7 +9,7 @@ from selfstudy.report import _chart, _names
 from selfstudy.report._figure import Figure, Panel
 from selfstudy.report._palette import Style, styles
 from selfstudy.study._record import StudyRecord
-from selfstudy.study._summary import Summary
+from selfstudy.study._summary import Statement, Summary
 
 ROW_PIXELS = 26
 
@@ -26,18 +26,21 @@ class Differences(Figure):
     keyed = True
 
     def draw(self, record: StudyRecord, summary: Summary) -> Sequence[Panel]:
-        looks = styles(record, summary)
-        titles = {"supervised": "Against supervised training from scratch", "untrained": "Against the untrained encoder"}
+        looks = styles(record)
+        titles = {
+            "supervised": "Against supervised training from scratch",
+            "untrained": "Against the untrained encoder",
+        }
         panels = []
         for kind, title in titles.items():
-            found = pd.DataFrame([s for s in summary["statements"] if s["kind"] == kind])
-            if found.empty:
+            statements = [statement for statement in summary["statements"] if statement["kind"] == kind]
+            if not statements:
                 continue
             panels.append(
                 Panel(
-                    content=_chart_of(_with_words(found), looks, record),
+                    content=_chart_of(_with_words(pd.DataFrame(statements)), looks, record),
                     heading=title,
-                    alternative=f"{title}: " + "; ".join(_sentence(line) for line in found.to_dict("records")) + ".",
+                    alternative=f"{title}: " + "; ".join(map(_sentence, statements)) + ".",
                 )
             )
         return panels
@@ -54,7 +57,10 @@ def _with_words(found: pd.DataFrame) -> pd.DataFrame:
             "low": 100 * found["low"],
             "high": 100 * found["high"],
             "means": [f"{a:.1%} and {b:.1%}" for a, b in zip(found["mean_a"], found["mean_b"], strict=True)],
-            "interval": [f"{100 * low:+.1f} to {100 * high:+.1f} points" for low, high in zip(found["low"], found["high"], strict=True)],
+            "interval": [
+                f"{100 * low:+.1f} to {100 * high:+.1f} points"
+                for low, high in zip(found["low"], found["high"], strict=True)
+            ],
             "confidence": [f"{value:.4g}" for value in 100 * found["confidence"]],
         }
     )
@@ -64,9 +70,20 @@ def _chart_of(found: pd.DataFrame, looks: dict[str, Style], record: StudyRecord)
     labels = [_names.labels(name) for name in record.labels]
     rows = [name for name in looks if name in set(found["row"])]
     found, domain = _within(found, 100 * record.margin)
-    axis = alt.Axis(format="+~f", tickCount=6, labelExpr="datum.value == 0 ? '0' : datum.label")
+    axis = alt.Axis(
+        format="+~f",
+        tickCount=6,
+        labelSeparation=8,
+        labelOverlap=True,
+        labelExpr="datum.value == 0 ? '0' : datum.label",
+    )
     x = alt.X("difference:Q", title="difference in points", scale=alt.Scale(domain=domain, nice=False), axis=axis)
-    y = alt.Y("labelled:N", sort=labels, title=None, axis=alt.Axis(grid=False, ticks=False, labelColor=_chart.INK, labelLimit=120, domain=False))
+    y = alt.Y(
+        "labelled:N",
+        sort=labels,
+        title=None,
+        axis=alt.Axis(grid=False, ticks=False, labelColor=_chart.INK, labelLimit=120, domain=False),
+    )
     offset = alt.YOffset("row:N", sort=rows)
     colour, opacity = _chart.row_colour(looks), _chart.faded()
     tooltip = [
@@ -80,20 +97,21 @@ def _chart_of(found: pd.DataFrame, looks: dict[str, Style], record: StudyRecord)
         alt.Tooltip("means:N", title="means"),
     ]
     margin = 100 * record.margin
-    band = alt.Chart(_chart.rounded(pd.DataFrame({"from": [-margin], "to": [margin]}))).mark_rect(fill=_chart.MUTED, opacity=0.16)
+    band = alt.Chart(_chart.rounded(pd.DataFrame({"from": [-margin], "to": [margin]}))).mark_rect(
+        fill=_chart.MUTED, opacity=0.16
+    )
     zero = alt.Chart(_chart.rounded(pd.DataFrame({"zero": [0]}))).mark_rule(stroke=_chart.MUTED, strokeWidth=1)
-    base = alt.Chart(_chart.rounded(found)).encode(y=y, yOffset=offset, opacity=opacity)
+    base = alt.Chart(_chart.rounded(found)).encode(y=y, yOffset=offset, opacity=opacity, tooltip=tooltip)
     bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q", color=colour)
-    dots = base.mark_point(filled=True, size=70).encode(x=x, color=colour, shape=_chart.row_shape(looks), tooltip=tooltip)
+    dots = base.mark_point(filled=True, size=70).encode(x=x, color=colour, shape=_chart.row_shape(looks))
     words = base.mark_text(align="left", baseline="middle", dx=8, fontSize=12).encode(
         x=alt.X("high:Q"),
         text="verdict:N",
         color=alt.condition("datum.verdict == 'undecided'", alt.value(_chart.MUTED), alt.value(_chart.INK)),
     )
     height = ROW_PIXELS * len(rows) * found["labelled"].nunique() + 12 * found["labelled"].nunique()
-    return alt.layer(
-        band.encode(x=alt.X("from:Q"), x2="to:Q"), zero.encode(x=alt.X("zero:Q")), bars, dots.add_params(_chart.FOCUS), words
-    ).properties(height=height)
+    layers = [band.encode(x=alt.X("from:Q"), x2="to:Q"), zero.encode(x=alt.X("zero:Q")), bars, dots, words]
+    return _chart.layered(layers, [_chart.FOCUS], height)
 
 
 def _within(found: pd.DataFrame, margin: float) -> tuple[pd.DataFrame, list[float]]:
@@ -109,5 +127,6 @@ def _within(found: pd.DataFrame, margin: float) -> tuple[pd.DataFrame, list[floa
     return cut, [least, most + 0.22 * (most - least)]  # the verdict's word stands right of its bar
 
 
-def _sentence(line: dict[str, object]) -> str:
-    return f"{line['a']} with {_names.labels(str(line['labels']))} is {line['verdict']}, {100 * float(str(line['difference'])):+.1f} points"
+def _sentence(statement: Statement) -> str:
+    difference = f"{100 * statement['difference']:+.1f} points"
+    return f"{statement['a']} with {_names.labels(statement['labels'])} is {statement['verdict']}, {difference}"

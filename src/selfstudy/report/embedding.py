@@ -11,6 +11,8 @@ from selfstudy.report._palette import NUM_CLASS_COLOURS
 from selfstudy.study._record import Row, StudyRecord, read_json
 from selfstudy.study._summary import Summary
 
+MOST_DOTS = 8000  # on the page, so that a study of many rows stays small
+
 
 class Embedding(Figure):
     title = "What does it see as alike?"
@@ -24,10 +26,9 @@ class Embedding(Figure):
 
     def draw(self, record: StudyRecord, summary: Summary) -> Sequence[Panel]:
         panels = []
-        for row in record.rows:
-            found = _plane(record, row)
-            if found is None:
-                continue
+        planes = [(row, found) for row in record.rows if (found := _plane(record, row)) is not None]
+        for row, whole in planes:
+            found = whole.iloc[:: -(-len(whole) * len(planes) // MOST_DOTS)]
             wrong = found["said"].notna() & (found["said"] != found["is"])
             panels.append(
                 Panel(
@@ -48,7 +49,9 @@ def _plane(record: StudyRecord, row: Row) -> pd.DataFrame | None:
     plane = pd.read_csv(path, dtype={"id": str})
     classes = pd.Series(record.classes)
     said = _predictions(record, row, seed=runs[0][0])
-    found = pd.DataFrame({"x": plane["x"], "y": plane["y"], "is": plane["label"].map(classes), "said": plane["id"].map(said)})
+    found = pd.DataFrame(
+        {"x": plane["x"], "y": plane["y"], "is": plane["label"].map(classes), "said": plane["id"].map(said)}
+    )
     return found.assign(right=found["said"].isna() | (found["said"] == found["is"]))
 
 
@@ -67,9 +70,10 @@ def _predictions(record: StudyRecord, row: Row, seed: int) -> dict[str, str]:
 def _chart_of(found: pd.DataFrame, classes: Sequence[str]) -> alt.LayerChart:
     colours = [f"var(--class-{place % NUM_CLASS_COLOURS + 1})" for place in range(len(classes))]
     colour = alt.Color("is:N", scale=alt.Scale(domain=list(classes), range=colours), legend=None)
-    plain = {"scale": alt.Scale(domain=[-1.06, 1.06], nice=False), "axis": None}
+    scale = alt.Scale(domain=[-1.06, 1.06], nice=False)
+    x, y = alt.X("x:Q", scale=scale, axis=None), alt.Y("y:Q", scale=scale, axis=None)
     tooltip = [alt.Tooltip("is:N", title="is"), alt.Tooltip("said:N", title="was called")]
-    base = alt.Chart(_chart.rounded(found)).encode(x=alt.X("x:Q", **plain), y=alt.Y("y:Q", **plain), color=colour, tooltip=tooltip)
+    base = alt.Chart(_chart.rounded(found)).encode(x=x, y=y, color=colour, tooltip=tooltip)
     right = base.transform_filter("datum.right").mark_point(filled=True, size=13, opacity=0.7)
     wrong = base.transform_filter("!datum.right").mark_point(
         shape="M-1-1L1 1M1-1L-1 1", size=26, strokeWidth=1.75, filled=False
@@ -77,8 +81,7 @@ def _chart_of(found: pd.DataFrame, classes: Sequence[str]) -> alt.LayerChart:
     layers: list[alt.Chart] = [right, wrong]
     if found["is"].nunique() <= 2 * NUM_CLASS_COLOURS:
         middle = found.groupby("is", sort=False)[["x", "y"]].median().reset_index()
-        names = alt.Chart(_chart.rounded(middle)).encode(x=alt.X("x:Q", **plain), y=alt.Y("y:Q", **plain), text="is:N")
+        names = alt.Chart(_chart.rounded(middle)).encode(x=x, y=y, text="is:N")
         halo = names.mark_text(fontSize=13, fontWeight="bold", stroke=_chart.PAPER, strokeWidth=4, strokeJoin="round")
         layers += [halo, names.mark_text(fontSize=13, fontWeight="bold", color=_chart.INK)]
-    return alt.layer(*layers).properties(height=300)
-
+    return _chart.layered(layers, [], height=300)

@@ -34,7 +34,7 @@ class Health(Figure):
         logs = training_logs(record)
         if logs.empty:
             return []
-        looks = styles(record, summary)
+        looks = styles(record)
         logs = logs.assign(std=_watched(logs, "std"), rank=_watched(logs, "rank"))
         panels = []
         for column, (heading, meaning) in CURVES.items():
@@ -45,7 +45,7 @@ class Health(Figure):
             ends = ", ".join(f"{row} {value:.3g}" for row, value in last.items())
             panels.append(
                 Panel(
-                    content=_chart_of(found[["images_seen", "epoch", "row", "seed", "line", column]], column, meaning, looks),
+                    content=_chart_of(found[["images_seen", "epoch", "row", "seed", column]], column, meaning, looks),
                     heading=heading,
                     alternative=f"{heading} ({meaning}) at the end of training: {ends}.",
                 )
@@ -56,7 +56,7 @@ class Health(Figure):
 def _watched(logs: pd.DataFrame, name: str) -> pd.Series:
     """Of the projections z where there are any, else of the features h: as the verdict on health reads them."""
     empty = pd.Series(float("nan"), index=logs.index)
-    z, h = (logs[f"{part}_{name}"] if f"{part}_{name}" in logs else empty for part in ("z", "h"))
+    z, h = (logs.get(f"{part}_{name}", empty) for part in ("z", "h"))
     return z.astype(float).fillna(h.astype(float))
 
 
@@ -64,7 +64,7 @@ def _chart_of(found: pd.DataFrame, column: str, meaning: str, looks: dict[str, S
     base = alt.Chart(_chart.rounded(found)).encode(
         x=alt.X("images_seen:Q", title="images seen", axis=alt.Axis(format="~s", grid=False, tickCount=4)),
         y=alt.Y(f"{column}:Q", title=None, scale=alt.Scale(zero=column == "std"), axis=alt.Axis(tickCount=4)),
-        detail="line:N",
+        detail=["row:N", "seed:N"],
     )
     lines = base.mark_line(strokeWidth=1.25).encode(color=_chart.row_colour(looks), opacity=_chart.faded())
     tooltip = [
@@ -74,8 +74,8 @@ def _chart_of(found: pd.DataFrame, column: str, meaning: str, looks: dict[str, S
         alt.Tooltip("epoch:Q"),
     ]
     touch = base.mark_point(size=90, opacity=0, filled=True).encode(tooltip=tooltip)  # a line of a pixel is hard to hit
-    layers = [lines.add_params(_chart.FOCUS), touch]
+    layers = [lines, touch]
     if column == "std":
         limit = alt.Chart(_chart.rounded(pd.DataFrame({"limit": [COLLAPSED_BELOW]})))
         layers.append(limit.mark_rule(stroke=_chart.MUTED, strokeDash=[2, 3]).encode(y=alt.Y("limit:Q")))
-    return alt.layer(*layers).properties(height=190)
+    return _chart.layered(layers, [_chart.FOCUS], height=190)

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 from selfstudy.report import _names
 from selfstudy.report._figure import Figure, Panel
-from selfstudy.report._table import Cell, table
+from selfstudy.report._table import NOT_KNOWN, Cell, table
 from selfstudy.study._record import StudyRecord
 from selfstudy.study._summary import Point, Summary
 
 HEADERS = ("row", "labels", "protocol", "metric", "mean", "low", "high", "lowest", "highest", "n", "draws", "seeds")
-NOT_KNOWN: Cell = ("–", -1.0)
 
 
 class Table(Figure):
@@ -26,7 +25,8 @@ class Table(Figure):
         lines: list[list[Cell]] = []
         for row in record.rows:
             scores = record.table[record.of(row) & record.table["value"].notna() & (record.table["split"] == "test")]
-            for (protocol, labels, metric), part in scores.groupby(["protocol", "labels", "metric"], sort=False):
+            for keys, part in scores.groupby(["protocol", "labels", "metric"], sort=False):
+                protocol, labels, metric = map(str, keys)
                 point = points.get((row.name, protocol, labels)) if metric == record.metric else None
                 lines.append([
                     (row.name, row.name),

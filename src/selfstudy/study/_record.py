@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self, TypedDict
+from typing import Any, Literal, Self, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -71,22 +71,17 @@ class StudyRecord:
                 raise UserError(
                     f"{folder} holds a study that has not begun, as there is no {name} yet; run it with `selfstudy study` first"
                 )
-        splits, plan = read_json(folder / "splits.json"), read_json(folder / "plan.json")
-        try:
-            return cls(
-                folder=folder,
-                settings=config.read_yaml(folder / "study.yaml"),
-                table=_read_table(folder / "results.csv"),
-                classes=tuple(str(name) for name in splits["classes"]),
-                num_train=len(splits["train"]),
-                test_labels=np.asarray(splits["test_labels"], dtype=np.int64),
-                test_groups=np.asarray(splits["test_groups"], dtype=str),
-                plan=tuple(plan["cells"]),  # type: ignore[arg-type]
-            )
-        except KeyError as error:
-            raise UserError(
-                f"{folder}: splits.json and plan.json hold no {error}, so no version of selfstudy wrote them that this one can read"
-            ) from None
+        splits, plan = folder / "splits.json", folder / "plan.json"
+        return cls(
+            folder=folder,
+            settings=config.read_yaml(folder / "study.yaml"),
+            table=_read_table(folder / "results.csv"),
+            classes=tuple(str(name) for name in _read_list(splits, "classes")),
+            num_train=len(_read_list(splits, "train")),
+            test_labels=np.asarray(_read_list(splits, "test_labels"), dtype=np.int64),
+            test_groups=np.asarray(_read_list(splits, "test_groups"), dtype=str),
+            plan=tuple(_read_list(plan, "cells")),
+        )
 
     @property
     def runs(self) -> Mapping[RunKey, Path]:
@@ -235,6 +230,16 @@ def read_json(path: Path) -> dict[str, object]:
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold an object, but holds {type(content).__name__}")
     return content
+
+
+def _read_list(path: Path, name: str) -> list[Any]:
+    """One list of a JSON file. Raises UserError if it has none of that name."""
+    found = read_json(path).get(name)
+    if not isinstance(found, list):
+        raise UserError(
+            f"{path} has no list of {name}, so it was not written by a version of selfstudy that this one can read"
+        )
+    return found
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -61,13 +61,14 @@ class Bench:
         """Work on the cell to its end. A failure is an outcome; a disk that takes no more ends the study (RunError)."""
         folder = self._folder(cell)
         folder.mkdir(parents=True, exist_ok=True)
-        files.write_json(folder / "cell.json", cell.to_json())
+        record = {**cell.to_json(), "device": str(self.device), "threads": torch.get_num_threads()}
+        files.write_json(folder / "cell.json", record)
         try:
             return self._pretrain(cell) if cell.kind == "pretrain" else self._evaluate(cell)
         except (RunError, torch.OutOfMemoryError) as error:
             if isinstance(error.__cause__, OSError):
                 raise
-            files.write_json(folder / "cell.json", {**cell.to_json(), "status": "failed", "error": str(error)})
+            files.write_json(folder / "cell.json", {**record, "status": "failed", "error": str(error)})
             return Outcome("failed", error=str(error))
 
     def _pretrain(self, cell: Cell) -> Outcome:
@@ -85,7 +86,9 @@ class Bench:
         assert isinstance(cell.work, Evaluation)
         folder = self._folder(cell)
         protocol = catalog.find("evaluation", cell.work.protocol, Protocol)  # type: ignore[type-abstract]
-        scores = protocol(cell.work.config).run(self._task(cell, cell.work, protocol.needs), Rng.from_seed(cell.seed).fork("protocol"))
+        scores = protocol(cell.work.config).run(
+            self._task(cell, cell.work, protocol.needs), Rng.from_seed(cell.seed).fork("protocol")
+        )
         predictions = {"predictions": scores.predictions.to(torch.int64).contiguous()}
         files.write_bytes(folder / "predictions.safetensors", safetensors.torch.save(predictions))
         record = {"metrics": dict(scores.metrics), "chosen": dict(scores.chosen), "seconds": scores.seconds}
@@ -115,13 +118,15 @@ class Bench:
     def _encoded(self, encoder_hash: str) -> tuple[Encoder, Tensor]:
         """An encoder of this study and its features of all labelled images, float32 [N, D]."""
         if self._last is None or self._last[0] != encoder_hash:
-            encoder = Encoder.load(self.folder / "cells" / encoder_hash)  # from the disk: what a resumed study would see
+            encoder = Encoder.load(
+                self.folder / "cells" / encoder_hash
+            )  # from the disk: what a resumed study would see
             self._last = encoder_hash, encoder, features(encoder, self.material.images, self.device, FEATURE_BATCH)
         return self._last[1:]
 
     def pool(self, fraction: float) -> ImageSet:
         """The images of a fraction of the pool."""
-        return self.material.pool.select(self.material.pool_rows(fraction))
+        return self.material.pool if fraction == 1.0 else self.material.pool.select(self.material.pool_rows(fraction))
 
     def untrained(self, start: Untrained) -> Encoder:
         return untrained(start.backbone, start.stem, self.pool(1.0), start.seed)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from selfstudy.errors import RunError
 from selfstudy.evaluation import Task, features
 from selfstudy.evaluation.finetune import Config as FinetuneConfig
 from selfstudy.evaluation.finetune import Finetune
@@ -13,7 +14,7 @@ from selfstudy.progress import duration
 from selfstudy.rng import Rng
 from selfstudy.study._power import smallest_detectable_difference
 from selfstudy.study.cell import FEATURE_BATCH, Bench, Outcome
-from selfstudy.study.plan import Cell, Evaluation, Untrained
+from selfstudy.study.plan import Cell, Evaluation, Untrained, default_stem
 from selfstudy.study.settings import BASELINES, Label, StudySettings
 from selfstudy.training import RunSettings, measure_seconds_per_step
 
@@ -22,6 +23,7 @@ TIMED_STEPS = 4  # after a first one that is not counted
 # magnitude is asked of it: probes take a small part of a study's time.
 PROBE_SECONDS = 9e-6  # per label and feature
 PROBE_SECONDS_AT_LEAST = 0.05
+TRUSTED_SECONDS = 30.0  # of the estimate, before the pace seen weighs more: some groups of cells
 WEIGHT_BYTES = 4
 CELL_BYTES = 4096  # its three small JSON files
 
@@ -37,9 +39,11 @@ class Estimate:
     def total_seconds(self) -> float:
         return sum(self.seconds.values())
 
-    def left(self, done: Mapping[str, Outcome]) -> float:
-        """Seconds of the cells that are not in `done`."""
-        return sum(seconds for name, seconds in self.seconds.items() if name not in done)
+    def left(self, done: Mapping[str, Outcome], elapsed: float) -> float:
+        """Seconds of the cells that are not in `done`, at the pace of those that took `elapsed` seconds so far."""
+        left = sum(seconds for name, seconds in self.seconds.items() if name not in done)
+        pace = (elapsed + TRUSTED_SECONDS) / (self.total_seconds - left + TRUSTED_SECONDS)
+        return left * pace
 
 
 def estimate(cells: Sequence[Cell], found: Mapping[str, Outcome], bench: Bench) -> Estimate:
@@ -70,15 +74,21 @@ def describe(
         f"on {bench.device} with {torch.get_num_threads()} threads, {cost.megabytes:.0f} MB on the disk",
     ]
     if material.excluded:
-        lines.append(f"{material.excluded} images are left out of pretraining: copies of test images, or of their groups")
+        lines.append(
+            f"{material.excluded} images are left out of pretraining: copies of test images, or of their groups"
+        )
     if skipped := material.skipped:
-        lines.append(f"{len(skipped)} files cannot be read and are left out; the first: {skipped[0].path} {skipped[0].reason}")
+        lines.append(
+            f"{len(skipped)} files cannot be read and are left out; the first: {skipped[0].path} {skipped[0].reason}"
+        )
     for label in settings.labels:
         if short := material.draw(label, 0).short:
             few = ", ".join(f"{name} ({count})" for name, count in short.items())
             lines.append(f"labels {label}: these classes have fewer and give all they have: {few}")
     differences = [f"{100 * smallest_difference(settings, bench, label):.1f} at {label}" for label in settings.labels]
-    lines.append(f"the smallest difference it is likely to find, in points of {settings.metric}, by labels: {', '.join(differences)}")
+    lines.append(
+        f"the smallest difference it is likely to find, in points of {settings.metric}, by labels: {', '.join(differences)}"
+    )
     return lines
 
 
@@ -128,7 +138,7 @@ class _Clock:
         if cell.backbone not in self.encoders:
             images = self.bench.material.images
             some = images.select(self.bench.material.split.test_rows[:FEATURE_BATCH])
-            stem = cell.work.stem if isinstance(cell.work, RunSettings | Untrained) else "small"
+            stem = cell.work.stem if isinstance(cell.work, RunSettings | Untrained) else default_stem(images.image_size)
             encoder = self.bench.untrained(Untrained(backbone=cell.backbone, stem=stem, seed=0))
             started = time.perf_counter()
             features(encoder, some, self.bench.device, FEATURE_BATCH)
@@ -143,13 +153,19 @@ class _Clock:
         if key not in self.steps:
             pool = self.bench.material.pool
             some = pool.select(torch.arange(min(len(pool), 2 * run.batch_size)).numpy())
-            self.steps[key] = measure_seconds_per_step(run, some, self.bench.device, 1 + TIMED_STEPS)
+            try:
+                self.steps[key] = measure_seconds_per_step(run, some, self.bench.device, 1 + TIMED_STEPS)
+            except (RunError, torch.OutOfMemoryError):
+                self.steps[key] = 0.0  # it will fail as soon; the study records why, and goes on with the other rows
         return self.steps[key]
 
     def _finetune_step(self, cell: Cell, config: FinetuneConfig) -> float:
         key = (cell.backbone, str(config))
         if key not in self.steps:
-            _, few, more = (self._finetune(cell, replace(config, images_seen=count * config.batch_size)) for count in (1, 1, 1 + TIMED_STEPS))
+            _, few, more = (
+                self._finetune(cell, replace(config, images_seen=count * config.batch_size))
+                for count in (1, 1, 1 + TIMED_STEPS)
+            )
             self.steps[key] = max(0.0, more - few) / TIMED_STEPS
         return self.steps[key]
 
@@ -157,7 +173,8 @@ class _Clock:
         """Seconds of a fine-tuning that writes nothing."""
         material = self.bench.material
         assert isinstance(cell.work, Evaluation)
-        start = cell.work.start or Untrained(backbone=cell.backbone, stem="small", seed=0)
+        stem = default_stem(material.images.image_size)
+        start = cell.work.start or Untrained(backbone=cell.backbone, stem=stem, seed=0)
         task = Task(
             images=material.images,
             train_rows=torch.from_numpy(material.draw(cell.labels, cell.draw).rows),

@@ -11,9 +11,17 @@ import torch
 
 from selfstudy.encoder import match_channels
 from selfstudy.errors import UserError
-from selfstudy.images import ImageSet, LabelDraw, Skipped, Split, draw_labels, draw_unlabelled, load, split
+from selfstudy.images import ImageSet, LabelDraw, Skipped, Split, SplitRecord, draw_labels, draw_unlabelled, load, split
 from selfstudy.rng import Rng
 from selfstudy.study.settings import Label, StudySettings
+
+
+class SavedSplit(SplitRecord):
+    """What splits.json holds."""
+
+    asked_test: float
+    split_seed: int
+    skipped: list[dict[str, str]]  # files that could not be read, and why
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +69,7 @@ class Material:
         return _digest([_format(self.pool), self.pool.ids[rows].tolist()])
 
 
-def gather(settings: StudySettings, earlier: Mapping[str, object] | None) -> Material:
+def gather(settings: StudySettings, earlier: SavedSplit | None) -> Material:
     """Load the images and divide them. `earlier` is the study's splits.json, if there is one: nobody changes sides."""
     rng = Rng.from_seed(settings.split_seed)
     unlabelled_source, labelled_source = _sources(settings)
@@ -78,15 +86,17 @@ def gather(settings: StudySettings, earlier: Mapping[str, object] | None) -> Mat
         pool = everything.select(_apart_from_test(everything, images, parts))
         excluded = len(everything) - len(pool)
         if not len(pool):
-            raise UserError(f"all images of {everything.name} are test images of {images.name}, so nothing is left to pretrain on")
+            raise UserError(
+                f"all images of {everything.name} are test images of {images.name}, so nothing is left to pretrain on"
+            )
     channels = max(images.channels, pool.channels)
     images = replace(images, images=match_channels(images.images, channels))
     pool = replace(pool, images=match_channels(pool.images, channels), labels=None, classes=(), parts=None)
     return Material(images, parts, pool, excluded, rng)
 
 
-def saved_split(material: Material, settings: StudySettings) -> dict[str, object]:
-    """What splits.json holds: the split by ids, what was asked for, and what could not be used."""
+def saved_split(material: Material, settings: StudySettings) -> SavedSplit:
+    """The split by ids, what was asked for, and what could not be used."""
     return {
         **material.split.to_json(material.images),
         "asked_test": settings.test,
@@ -112,7 +122,9 @@ def _sources(settings: StudySettings) -> tuple[object | None, object]:
         return None, data
     for key in data:
         if key not in ("labelled", "unlabelled"):
-            raise UserError(f'data: there is no setting "{key}" beside labelled and unlabelled; put it inside one of them')
+            raise UserError(
+                f'data: there is no setting "{key}" beside labelled and unlabelled; put it inside one of them'
+            )
     if "labelled" not in data:
         raise UserError("data names no labelled images: a study needs some to evaluate with (`labelled: ...`)")
     return data.get("unlabelled"), data["labelled"]
@@ -129,10 +141,14 @@ def _load(settings: StudySettings, source: object, *, labelled: bool) -> ImageSe
 
 
 def _apart_from_test(everything: ImageSet, images: ImageSet, split: Split) -> np.ndarray:
-    """Positions of the images that are no test image's copy and of no test image's group."""
-    taken = set(images.groups[split.test_rows].tolist()) | {_content(name) for name in images.ids[split.test_rows].tolist()}
-    pairs = zip(everything.groups.tolist(), everything.ids.tolist(), strict=True)
-    return np.flatnonzero([group not in taken and _content(name) not in taken for group, name in pairs])
+    """Positions of the images that are no test image's copy and of no test image's group, in either source's grouping."""
+    test_content = {_content(name) for name in images.ids[split.test_rows].tolist()}
+    groups = everything.groups.tolist()
+    copied = {
+        group for group, name in zip(groups, everything.ids.tolist(), strict=True) if _content(name) in test_content
+    }
+    taken = copied | set(images.groups[split.test_rows].tolist())
+    return np.flatnonzero([group not in taken for group in groups])
 
 
 def _content(name: str) -> str:

@@ -2,9 +2,9 @@
 
 Equal content means equal hash, whatever a row is called and wherever its files lie, so nothing is computed twice.
 
-Which seeds and draws: frozen features are cheap to judge, so every pretraining seed meets every draw of the labels. A row
-that trains on its labels does so once per draw, each time with another seed; where all labels are used there is one draw,
-and it trains once per seed.
+Which seeds and draws: every encoder, which has a pretraining seed, meets every draw of the labels. A row that trains on its
+labels from scratch does so once per draw, each time with another seed; where there is one draw, as with all labels, it
+trains once per seed.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from selfstudy import catalog, config
-from selfstudy.errors import UserError
+from selfstudy.errors import UserError, nearest
 from selfstudy.evaluation import Protocol
 from selfstudy.method import Method
 from selfstudy.study.material import Material
@@ -25,6 +25,7 @@ from selfstudy.training.settings import SMALL_STEM_UP_TO
 from selfstudy.types import DataCard
 
 Content = Mapping[str, object]
+STEMS = ("small", "imagenet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,11 @@ def plan(settings: StudySettings, material: Material) -> list[Cell]:
         for label in settings.labels
         for draw in range(settings.num_draws(label))
     }
-    planner = _Planner(settings, material, drawn)
+    pools = {}
+    for fraction in {1.0, *settings.unlabelled}:
+        rows = material.pool_rows(fraction)
+        pools[fraction] = _Pool(len(rows), material.pool_content(rows))
+    planner = _Planner(settings, material, drawn, pools)
     cells = [cell for entry in settings.entries for cell in planner.cells(entry)]
     return sorted(cells, key=lambda cell: cell.round)
 
@@ -89,11 +94,23 @@ def hash_of(content: Content) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def default_stem(image_size: int) -> str:
+    """The stem of an encoder for which none is asked: the one that `resolve` gives methods."""
+    return "small" if image_size <= SMALL_STEM_UP_TO else "imagenet"
+
+
+@dataclass(frozen=True)
+class _Pool:
+    num_images: int
+    content: str
+
+
 @dataclass(frozen=True)
 class _Planner:
     settings: StudySettings
     material: Material
     drawn: Mapping[tuple[Label, int], str]  # content of the labelled rows of each draw
+    pools: Mapping[float, _Pool]  # by fraction of the unlabelled images
 
     def cells(self, entry: Entry) -> Iterator[Cell]:
         match entry.method:
@@ -127,10 +144,10 @@ class _Planner:
         code = _code("methods", entry.method, Method)
         for seed in range(self.settings.seeds):
             for fraction in self.settings.unlabelled:
-                rows = self.material.pool_rows(fraction)
-                run = self._run_settings(entry, seed, len(rows))
+                run = self._run_settings(entry, seed, self.pools[fraction].num_images)
                 written = {**run.to_json(), "method": Path(entry.method).stem}
-                content = {"kind": "pretrain", "settings": written, "code": code, "images": self.material.pool_content(rows)}
+                images = self.pools[fraction].content
+                content = {"kind": "pretrain", "settings": written, "code": code, "images": images}
                 cell = Cell(
                     hash=hash_of(content), kind="pretrain", entry=entry.name, method=Path(entry.method).stem,
                     backbone=run.backbone, unlabelled=fraction, seed=seed, round=seed, work=run,
@@ -169,23 +186,22 @@ class _Planner:
 
     def _design(self, needs: str, num_draws: int, encoder: Cell | None) -> list[tuple[int, int]]:
         """(seed, draw) of the evaluations of one encoder, or of a row without one: see the top of this file."""
-        seeds = self.settings.seeds
-        if needs == "labels":
-            return [(0, draw) for draw in range(num_draws)]
-        if needs == "features" and encoder is not None:
-            return [(encoder.seed, draw) for draw in range(num_draws)]
-        if encoder is not None:  # trained further: the draws are dealt out to the seeds
-            return [(encoder.seed, draw) for draw in range(num_draws) if num_draws == 1 or draw % seeds == encoder.seed]
-        return [(seed, 0) for seed in range(seeds)] if num_draws == 1 else [(draw, draw) for draw in range(num_draws)]
+        if encoder is not None or needs == "labels":
+            return [(encoder.seed if encoder else 0, draw) for draw in range(num_draws)]
+        if num_draws == 1:
+            return [(seed, 0) for seed in range(self.settings.seeds)]
+        return [(draw, draw) for draw in range(num_draws)]
 
     def _run_settings(self, entry: Entry, seed: int, num_images: int) -> RunSettings:
         """A method's settings. On a fraction of the images it sees as many images as on all of them."""
         place = f"methods: {entry.name}"
         if "seed" in entry.overrides:
-            raise UserError(f"{place}: seed cannot be set for one row; `seeds: N` trains every row with seeds 0 to N - 1")
+            raise UserError(
+                f"{place}: seed cannot be set for one row; `seeds: N` trains every row with seeds 0 to N - 1"
+            )
         shared: dict[str, object] = {"backbone": self.settings.backbone, "on_collapse": self.settings.on_collapse}
         if not any(key in entry.overrides for key in ("epochs", "images_seen")):
-            shared |= self.settings.budget
+            shared |= dict(self.settings.budget.items())
         if self.settings.views:
             shared["views"] = self.settings.views
         overrides = {**shared, **entry.overrides, "seed": seed}
@@ -195,11 +211,16 @@ class _Planner:
         alike = {key: value for key, value in overrides.items() if key != "epochs"}
         warmup = whole.warmup_epochs * len(self.material.pool) / num_images
         return resolve(
-            entry.method, {**alike, "images_seen": whole.images_seen, "warmup_epochs": warmup}, self._card(num_images), place
+            entry.method,
+            {**alike, "images_seen": whole.images_seen, "warmup_epochs": warmup},
+            self._card(num_images),
+            place,
         )
 
     def _card(self, num_images: int) -> DataCard:
-        return DataCard(num_images=num_images, channels=self.material.pool.channels, image_size=self.settings.image_size)
+        return DataCard(
+            num_images=num_images, channels=self.material.pool.channels, image_size=self.settings.image_size
+        )
 
     def _evaluation(self, protocol: str, overrides: Mapping[str, object], place: str) -> Evaluation:
         """A protocol's settings: the study's metric and views where it has a use for them, and the row's own."""
@@ -213,20 +234,22 @@ class _Planner:
     def _start(self, entry: Entry) -> tuple[dict[str, str], dict[str, object]]:
         """Which untrained encoder a baseline starts from, and the rest of its overrides."""
         rest = dict(entry.overrides)
-        stem = rest.pop("stem", "small" if self.settings.image_size <= SMALL_STEM_UP_TO else "imagenet")
-        return {"backbone": str(rest.pop("backbone", self.settings.backbone)), "stem": str(stem)}, rest
+        stem = str(rest.pop("stem", default_stem(self.settings.image_size)))
+        if stem not in STEMS:
+            raise UserError(f'methods: {entry.name}: there is no stem "{stem}".{nearest(stem, STEMS)}')
+        return {"backbone": str(rest.pop("backbone", self.settings.backbone)), "stem": stem}, rest
 
     def _untrained_content(self, encoder: Untrained) -> Content:
         """Its normalisation is measured on the whole pool."""
-        images = self.material.pool_content(self.material.pool_rows(1.0))
-        return {"kind": "untrained", **asdict(encoder), "images": images}
+        return {"kind": "untrained", **asdict(encoder), "images": self.pools[1.0].content}
 
 
-def _code(folder: str, name: str, contract: type) -> int | str:
+def _code(folder: str, name: str, contract: type[Method] | type[Protocol]) -> int | str:
     """The version of a method's or protocol's code: of ours a number, of a user's file its content."""
+    kind = catalog.find(folder, name, contract)
     if name.endswith(".py"):
         return hashlib.sha256(Path(name).expanduser().read_bytes()).hexdigest()
-    return int(catalog.find(folder, name, contract).version)  # type: ignore[attr-defined]
+    return kind.version
 
 
 def _refuse(entry: Entry, overrides: Mapping[str, object]) -> None:

@@ -24,18 +24,19 @@ def table(settings: StudySettings, cells: Sequence[Cell], outcomes: Mapping[str,
 
 def _lines(settings: StudySettings, cell: Cell, outcomes: Mapping[str, Outcome]) -> Iterator[dict[str, object]]:
     outcome = outcomes[cell.hash]
-    encoder = outcomes[cell.needs].status if cell.needs else "done"
+    encoder = outcomes.get(cell.needs, outcome)  # a folder that the user deleted is done again in its turn
     shared = {
         "study": settings.name, "entry": cell.entry, "method": cell.method, "backbone": cell.backbone,
         "weights": "random" if cell.method == "random" else "none", "unlabelled": cell.unlabelled, "labels": cell.labels,
         "protocol": cell.protocol, "seed": cell.seed, "draw": cell.draw, "split": "test", "cell": cell.hash,
-        "seconds": round(outcome.seconds, 3), "status": outcome.status if outcome.status == "failed" else encoder,
+        "seconds": round(outcome.seconds, 3), "status": outcome.status if outcome.status == "failed" else encoder.status,
     }  # fmt: skip
-    for metric, value in (outcome.metrics or {settings.metric: ""}).items():
+    metrics: Mapping[str, float | str] = outcome.metrics or {str(settings.metric): ""}
+    for metric, value in metrics.items():
         yield {**shared, "metric": metric, "value": value}
 
 
-def line(settings: StudySettings, group: Sequence[Cell], outcomes: Mapping[str, Outcome]) -> str:
+def line(settings: StudySettings, group: Sequence[Cell], outcomes: Mapping[str, Outcome], seconds: float) -> str:
     """`simclr, seed 0: linear 0.825 at 1, 0.937 at 4; knn 0.810 at 1, 0.921 at 4; 92 s`: means over the draws."""
     first = group[0]
     evaluations = [cell for cell in group if cell.kind == "evaluate"]
@@ -53,6 +54,5 @@ def line(settings: StudySettings, group: Sequence[Cell], outcomes: Mapping[str, 
                 scores.setdefault(cell.labels, []).append(outcomes[cell.hash].metrics[settings.metric])
         means = (f"{sum(values) / len(values):.3f} at {label}" for label, values in scores.items())
         parts.append((f"{protocol} " if protocol != first.method else "") + ", ".join(means))
-    seconds = duration(sum(outcomes[name].seconds for name in {cell.hash for cell in group}))
     collapsed = " (collapsed)" if any(outcomes[cell.hash].status == "collapsed" for cell in group) else ""
-    return f"{name}{collapsed}: {'; '.join(parts)}; {seconds}"
+    return f"{name}{collapsed}: {'; '.join(parts)}; {duration(seconds)}"

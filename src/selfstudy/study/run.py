@@ -66,14 +66,16 @@ def run(settings: StudySettings, folder: Path, *, progress: Progress, yes: bool 
     terminal agrees. A cell that fails leaves the others alone; a disk that takes no more is a RunError.
     """
     _claim(folder)
-    with _alone(folder / ".lock", f"another process is running the study in {folder}; wait for it, or name another folder with --out"):
+    with _alone(folder):
         study = prepare(settings, folder, progress)
         already = len(study.outcomes)
         cost = announce(study)
         _agree(study.settings, cost, yes)
         _write_plan(study)
-        _work(study, cost)
-        _write_table(study)
+        try:
+            _work(study, cost)
+        finally:  # also when it is interrupted: what is done is seen
+            _write_table(study)
     failures = tuple(outcome.error for outcome in study.outcomes.values() if outcome.status == "failed")
     return Finished(folder, len(study.outcomes), len(study.outcomes) - already, failures)
 
@@ -94,15 +96,15 @@ def run_cell(folder: Path, name: str, *, progress: Progress) -> Status:
     study = prepare(settings, folder, progress)
     by_hash = {cell.hash: cell for cell in study.cells}
     if name not in by_hash:
-        raise UserError(f"{folder} plans no cell {name}: its data or code changed, or it is none of the {len(by_hash)} in plan.json")
+        raise UserError(
+            f"{folder} plans no cell {name}: its data or code changed, or it is none of the {len(by_hash)} in plan.json"
+        )
     cell = by_hash[name]
     for wanted in [*([by_hash[cell.needs]] if cell.needs else []), cell]:
-        if wanted.hash not in study.outcomes:
-            with _alone(folder / "cells" / f"{wanted.hash}.lock", f"another process is working on the cell {wanted.hash}"):
-                study.outcomes[wanted.hash] = study.bench.found(wanted) or study.bench.do(wanted)
-        if study.outcomes[wanted.hash].status == "failed":
-            raise RunError(f"the cell {wanted.hash} failed: {study.outcomes[wanted.hash].error}")
-    return study.outcomes[name].status
+        outcome = _do(study, wanted)
+        if outcome.status == "failed":
+            raise RunError(f"the cell {wanted.hash} failed: {outcome.error}")
+    return outcome.status
 
 
 def prepare(settings: StudySettings, folder: Path, progress: Progress) -> Study:
@@ -152,32 +154,40 @@ def _write_plan(study: Study) -> None:
 def _work(study: Study, cost: Estimate) -> None:
     """Do what is left, group by group: an encoder with its evaluations, or one label count of a row without one."""
     if len(study.outcomes) < len({cell.hash for cell in study.cells}):
-        study.progress.say(f"Each line: {study.settings.metric} on the test images by labels, the mean over draws of the labels")
+        metric = study.settings.metric
+        study.progress.say(f"Each line: {metric} on the test images by labels, the mean over draws of the labels")
+    began = time.monotonic()
     for _, cells in groupby(study.cells, key=_group):
-        group = list(cells)
+        group, started = list(cells), time.monotonic()
         left = [cell for cell in group if cell.hash not in study.outcomes]
         if not left:
             continue
         _work_on(study, left)
         _write_table(study)
-        remaining = cost.left(study.outcomes)
-        more = f" (about {duration(remaining)} left)" if remaining >= 1 else ""
-        study.progress.say(results.line(study.settings, group, study.outcomes) + more)
+        line = results.line(study.settings, group, study.outcomes, time.monotonic() - started)
+        remaining = cost.left(study.outcomes, time.monotonic() - began)
+        study.progress.say(line + (f" (about {duration(remaining)} left)" if remaining >= 1 else ""))
 
 
 def _work_on(study: Study, cells: Sequence[Cell]) -> None:
     written = time.monotonic()
     for cell in cells:
-        if cell.hash in study.outcomes:  # the same content twice in a group
-            continue
         encoder = study.outcomes.get(cell.needs)
         if encoder is not None and encoder.status == "failed":
             study.outcomes[cell.hash] = Outcome("failed", error=f"its encoder failed: {encoder.error}")
         else:
-            study.outcomes[cell.hash] = study.bench.do(cell)
+            study.outcomes[cell.hash] = _do(study, cell)
         if time.monotonic() - written > SECONDS_BETWEEN_TABLES:
             _write_table(study)
             written = time.monotonic()
+
+
+def _do(study: Study, cell: Cell) -> Outcome:
+    """Where another process is at the same cell: wait for it, and take what it made."""
+    locks = study.folder / ".locks"
+    locks.mkdir(exist_ok=True)
+    with FileLock(locks / cell.hash):
+        return study.bench.found(cell) or study.bench.do(cell)
 
 
 def _group(cell: Cell) -> tuple[object, ...]:
@@ -193,7 +203,9 @@ def _claim(folder: Path) -> None:
     if folder.is_dir():
         visible = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
         if visible and "study.yaml" not in visible:
-            raise UserError(f"{folder} holds something else already ({sorted(visible)[0]}); name another folder with --out")
+            raise UserError(
+                f"{folder} holds something else already ({sorted(visible)[0]}); name another folder with --out"
+            )
     elif folder.exists():
         raise UserError(f"{folder} is a file; name a folder for the study with --out")
     try:
@@ -203,11 +215,12 @@ def _claim(folder: Path) -> None:
 
 
 @contextmanager
-def _alone(path: Path, complaint: str) -> Iterator[None]:
-    """Hold a lock that the system lets go when this process ends, however it ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from running the study. The system lets the lock go when this process ends, however it ends."""
     try:
-        with FileLock(path, timeout=0):
+        with FileLock(folder / ".lock", timeout=0):
             yield
     except Timeout:
-        raise UserError(complaint) from None
+        raise UserError(
+            f"another process is running the study in {folder}; wait for it, or name another folder with --out"
+        ) from None

@@ -53,7 +53,9 @@ class StudySettings:
     protocols: tuple[str, ...] = ("linear", "knn")
     seeds: Count = 3
     draws: Count | Mapping[Label, Count] = 5
-    budget: Mapping[Literal["images_seen", "epochs"], Annotated[float, Field(gt=0)]] = field(default_factory=dict)  # of pretraining
+    budget: Mapping[Literal["images_seen", "epochs"], Annotated[float, Field(gt=0)]] = field(
+        default_factory=dict
+    )  # of pretraining
     max_hours: Annotated[float, Field(gt=0)] = 8.0  # a night
     device: Literal["best", "cpu", "cuda", "mps"] = "best"  # best: the first of cuda, mps, cpu that is there
     threads: Annotated[int, Field(ge=0)] = 0  # of the CPU; 0: one for every core
@@ -121,7 +123,9 @@ def read(study: str = "digits", overrides: Mapping[str, object] | None = None) -
     elif study in study_names():
         path = BUILT_IN / f"{study}.yaml"
     else:
-        raise UserError(f'there is no built-in study "{study}"; a study file ends in .yaml.{nearest(study, study_names())}')
+        raise UserError(
+            f'there is no built-in study "{study}"; a study file ends in .yaml.{nearest(study, study_names())}'
+        )
     values = {"name": path.stem, **config.read_yaml(path)}
     return validate(_override(values, overrides or {}), str(path))
 
@@ -130,12 +134,12 @@ def validate(values: Mapping[str, object], place: str) -> StudySettings:
     """Checked settings from plain values: one value stands for a list of one, and "10" for 10."""
     values = dict(values)
     for key in ("labels", "unlabelled", "protocols", "methods"):
-        if key in values and not isinstance(values[key], list | tuple):
-            values[key] = [values[key]]
+        if key in values:
+            values[key] = _as_list(values[key])
     if "labels" in values:
-        values["labels"] = [_label(label) for label in values["labels"]]  # type: ignore[union-attr]
-    if isinstance(values.get("draws"), Mapping):
-        values["draws"] = {_label(label): count for label, count in values["draws"].items()}  # type: ignore[union-attr]
+        values["labels"] = [_label(label) for label in _as_list(values["labels"])]
+    if isinstance(draws := values.get("draws"), Mapping):
+        values["draws"] = {_label(label): count for label, count in draws.items()}
     return config.validate(StudySettings, values, place)
 
 
@@ -151,7 +155,12 @@ def _check_label(label: Label) -> None:
         raise ValueError("labels is 1.0, which could mean one label per class or all of them: write 1 or all")
     if isinstance(label, float) and 0 < label < 1 and math.isfinite(label):
         return
-    if isinstance(label, str) and label.startswith("total:") and label.removeprefix("total:").isdigit() and int(label[6:]):
+    if (
+        isinstance(label, str)
+        and label.startswith("total:")
+        and label.removeprefix("total:").isdigit()
+        and int(label[6:])
+    ):
         return
     raise ValueError(f"labels is {label}: give a whole number per class, a fraction below one, total:N or all")
 
@@ -186,8 +195,7 @@ def _override(values: dict[str, object], overrides: Mapping[str, object]) -> dic
         else:
             rows[key] = value
     if rows:
-        methods = values.get("methods", [])
-        values["methods"] = [_override_row(item, rows) for item in (methods if isinstance(methods, list) else [methods])]
+        values["methods"] = [_override_row(item, rows) for item in _as_list(values.get("methods", []))]
     if rows:
         raise UserError(f'there is no setting or row "{next(iter(rows))}".{nearest(next(iter(rows)), fields)}')
     return values
@@ -204,6 +212,10 @@ def _override_row(item: object, rows: dict[str, object]) -> object:
         return item
     changed = {key.removeprefix(f"{entry.name}."): value for key, value in mine.items()}
     return {entry.method: {"as": entry.name, **entry.overrides, **changed}}
+
+
+def _as_list(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _plain(value: object) -> object:

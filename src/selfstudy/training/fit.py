@@ -27,6 +27,10 @@ from selfstudy.types import Batch, Output, Step
 from selfstudy.views import Chain
 
 CHECK_EVERY = 20  # steps between looks at loss and health; at most half an epoch, to see a collapse within its epoch
+NOT_FINITE_CAUSES = (
+    "Usual causes, in order: a learning rate too high, 16-bit precision, images with NaN. Try a tenth of the learning rate, "
+    "or clip_norm=1"
+)
 MOST_SKIPPED = 3  # batches whose loss or gradient is not finite; more than that is not the batches' fault
 
 
@@ -119,6 +123,8 @@ def fit(
         raise
     finally:
         log.close()
+    if not all(torch.isfinite(value).all() for value in method.state_dict().values() if value.is_floating_point()):
+        raise RunError(f"{type(method).__name__}: the last step made weights that are not finite numbers. {NOT_FINITE_CAUSES}")
     progress.finish("")
     return Fit(
         status="collapsed" if watch.collapsed else "done", steps=position.step,
@@ -196,8 +202,7 @@ def _go_back(
     if len(position.skipped) >= MOST_SKIPPED:
         raise RunError(
             f"{name}: loss or gradient is not a finite number at step {bad_step}, after {MOST_SKIPPED} batches were already left "
-            "out. Usual causes, in order: a learning rate too high, 16-bit precision, images with NaN. Try a tenth of the "
-            "learning rate, or clip_norm=1"
+            f"out. {NOT_FINITE_CAUSES}"
         )
     notes.append(f"{name}: loss or gradient was not finite at step {bad_step}; went back and left that batch out")
     restored = snapshot.restore(method, updates)

@@ -28,15 +28,15 @@ def random_boxes(
     Source: Szegedy et al. 2015, arXiv:1409.4842, §6, in torchvision's form: the first of ten tries that fits into the
     image. The second value, bool [N], is False where none did (such a box covers the whole image).
     """
-    pixels = height * width * draws.fork("area").uniform(_TRIES, *area)
-    aspect = draws.fork("ratio").uniform(_TRIES, math.log(ratio[0]), math.log(ratio[1])).exp()
+    share, aspect, corner = draws.uniform(2 * _TRIES + 2).split((_TRIES, _TRIES, 2), dim=1)
+    pixels = height * width * (area[0] + (area[1] - area[0]) * share)
+    aspect = (math.log(ratio[0]) + math.log(ratio[1] / ratio[0]) * aspect).exp()
     widths, heights = (pixels * aspect).sqrt().round(), (pixels / aspect).sqrt().round()
     fits = (widths >= 1) & (widths <= width) & (heights >= 1) & (heights <= height)
     first = fits.int().argmax(dim=1, keepdim=True)
     found = fits.any(dim=1)
     box_height = torch.where(found, heights.gather(1, first)[:, 0], height)
     box_width = torch.where(found, widths.gather(1, first)[:, 0], width)
-    corner = draws.fork("corner").uniform(2)
     top = (corner[:, 0] * (height - box_height + 1)).floor().minimum(height - box_height)
     left = (corner[:, 1] * (width - box_width + 1)).floor().minimum(width - box_width)
     return Boxes(top.long(), left.long(), box_height.long(), box_width.long()), found

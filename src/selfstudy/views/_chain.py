@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, chain
 
+import torch
 from torch import Tensor
 
 from selfstudy import catalog, config
 from selfstudy.errors import UserError
 from selfstudy.rng import Rng
-from selfstudy.views._operation import Operation, apply_to_some
+from selfstudy.views._operation import Operation, apply_to_some, draw_with_choice, in_blocks
 from selfstudy.views.crop import Crop
 
 
@@ -22,10 +24,24 @@ class Chain:
 
     def __call__(self, images: Tensor, index: Tensor, rng: Rng) -> Tensor:
         """Uint8 [N, C, S', S'] and the images' indices to float32 [N, C, size, size] in [0, 1]."""
-        images = self.crop.to_size(images, rng.fork("crop").per_image(index), self.size)
+        tables = [self.crop.draw(rng.fork("crop").per_image(index), *images.shape[2:])]
+        ways = []
         for position, step in enumerate(self.steps):
-            images = apply_to_some(step, images, rng.fork(position, step.name).per_image(index), step.p)
-        return images
+            draws = rng.fork(position, step.name).per_image(index)
+            chosen, *drawn = draw_with_choice(step, draws, self.size, self.size)
+            tables.append((chosen, *drawn))
+            way = step.ways(*drawn)
+            if way is not None:
+                ways.append(torch.where(chosen, way, -1))
+        ends = list(accumulate(map(len, tables)))
+
+        def block(images: Tensor, *columns: Tensor) -> Tensor:
+            images = self.crop.resize(images, self.size, self.size, *columns[: ends[0]])
+            for step, start, end in zip(self.steps, ends, ends[1:], strict=False):
+                images = apply_to_some(step, images, *columns[start:end])
+            return images
+
+        return in_blocks(block, images, list(chain.from_iterable(tables)), sort_by=ways)
 
     def with_steps(self, steps: Sequence[Operation]) -> "Chain":
         """The study's own steps instead of the method's. The slot's crop is kept unless the list starts with one."""
@@ -44,10 +60,12 @@ def parse(entries: Sequence[object], place: str) -> tuple[Operation, ...]:
         if isinstance(entry, str):
             entry = {entry: {}}
         if not isinstance(entry, Mapping) or len(entry) != 1:
-            raise UserError(f"{place}: view {number} is {entry!r}, but must be a name or one `name: {{setting: value}}`")
+            raise UserError(
+                f"{place}: view {number} is {entry!r}, but must be a name or one `name: {{setting: value}}`"
+            )
         [(name, values)] = entry.items()
         if name == "crop" and number > 1:
             raise UserError(f"{place}: crop is view {number}, but must come first, since it decides the size")
-        operation = catalog.find("views", str(name), Operation)
+        operation = catalog.find("views", str(name), Operation)  # type: ignore[type-abstract]
         steps.append(config.validate(operation, values or {}, f"{place}: {name}"))
     return tuple(steps)

@@ -1,14 +1,15 @@
 """What operations on colours share."""
 
+import torch
 from torch import Tensor
 
-# ITU-R BT.601-7, §2.5.1, as Pillow and torchvision round it; torchvision's 0.2989 is Matlab's rounding of 0.299.
+# ITU-R BT.601-7, §2.5.1, as Pillow and torchvision have it; 0.2989 is Matlab's rounding of 0.299.
 _RED, _GREEN, _BLUE = 0.2989, 0.587, 0.114
 
 
-def luma(images: Tensor) -> Tensor:
-    """Float [N, 3 or 1, H, W] to its brightness [N, H, W], a tensor of its own."""
+def luma(images: Tensor, out: Tensor) -> Tensor:
+    """Float32 [N, 3 or 1, H, W] to its brightness, written to `out` [N, 1, H, W]."""
     if images.shape[1] == 1:
-        return images[:, 0].clone()
-    red, green, blue = images.unbind(dim=1)
-    return (red * _RED).add_(green, alpha=_GREEN).add_(blue, alpha=_BLUE)
+        return out.copy_(images)
+    red, green, blue = images.split(1, dim=1)
+    return torch.mul(red, _RED, out=out).add_(green, alpha=_GREEN).add_(blue, alpha=_BLUE)

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from selfstudy.views._operation import in_blocks, per_image
+from selfstudy.views._operation import per_image
 
 Ink = Literal["bright", "dark"]
 
@@ -18,18 +18,15 @@ def window_extreme(images: Tensor, sizes: Tensor, largest: int, *, brightest: bo
     """
     extreme, never = (torch.maximum, -torch.inf) if brightest else (torch.minimum, torch.inf)
 
-    def block(images: Tensor, sizes: Tensor) -> Tensor:
-        for dim in (3, 2):
-            result, side = images.clone(), images.shape[dim]
-            for size in range(2, largest + 1):
-                reach = size // 2  # a window one pixel larger reaches one further: right, left, right, ...
-                if reach >= side:
-                    break
-                source = reach if size % 2 == 0 else 0
-                target = result.narrow(dim, reach - source, side - reach)
-                barred = per_image(torch.where(sizes >= size, 0.0, never))
-                extreme(target, images.narrow(dim, source, side - reach) + barred, out=target)
-            images = result
-        return images
-
-    return in_blocks(block, images, sizes)
+    for dim in (3, 2):
+        result, side = images.clone(), images.shape[dim]
+        for size in range(2, largest + 1):
+            reach = size // 2  # a window one pixel larger reaches one further: right, left, right, ...
+            if reach >= side:
+                break
+            source = reach if size % 2 == 0 else 0
+            target = result.narrow(dim, reach - source, side - reach)
+            barred = per_image(torch.where(sizes >= size, 0.0, never))
+            extreme(target, images.narrow(dim, source, side - reach) + barred, out=target)
+        images = result
+    return images

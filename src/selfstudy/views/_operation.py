@@ -1,8 +1,13 @@
-"""What an operation is: one random change to a batch of images, drawn for every image on its own."""
+"""What an operation is: one random change to a batch of images, drawn for every image on its own.
+
+It has two halves. `draw` makes small tables of what is random, one row per image, for a whole batch. `apply` carries the
+change out for any rows of it. So a chain draws once, and on a CPU works a block of images at a time through all its
+operations, which keeps every intermediate image in cache.
+"""
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -10,9 +15,7 @@ from torch import Tensor
 
 from selfstudy.rng import Draws
 
-# 0.75 MB of float32: with two intermediates of its size it stays in the 2 MB second-level cache of current cores,
-# which made the colour jitter of 512 images of 32 px twice as fast as the whole batch at once (benchmarks/views.md).
-_BLOCK_VALUES = 3 * 2**15
+_BLOCK_VALUES = 3 * 2**17  # of float32, 1.5 MB: the second-level cache of current cores; less pays for more calls
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +29,25 @@ class Operation(ABC):
             raise ValueError("p must be a share of the images, from 0 to 1")
 
     @abstractmethod
+    def draw(self, draws: Draws, height: int, width: int) -> tuple[Tensor, ...]:
+        """What is random about it, for images of this size: tables of N rows, row i made from row i of `draws`."""
+
+    @abstractmethod
+    def apply(self, images: Tensor, *tables: Tensor) -> Tensor:
+        """Float32 [M, C, H, W] in [0, 1] and the same M rows of what `draw` made, to the same shape and range.
+
+        Every image is treated by itself. May overwrite `images`: the caller gives them away.
+        """
+
+    def ways(self, *tables: Tensor) -> Tensor | None:
+        """Int64 [N]: images with equal numbers take the same way through `apply`, None: all do. Only speed hangs on it."""
+        return None
+
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:
-        """Float32 [M, C, H, W] in [0, 1] to the same shape and range; row i uses row i of `draws`. Ignores `p`."""
+        """Apply to every image, whatever `p`."""
+        tables = self.draw(draws, *images.shape[2:])
+        way = self.ways(*tables)
+        return in_blocks(self.apply, images, tables, sort_by=() if way is None else (way,))
 
     @property
     def name(self) -> str:
@@ -37,31 +57,53 @@ class Operation(ABC):
         return {self.name: asdict(self)}
 
 
-def apply_to_some(operation: Callable[[Tensor, Draws], Tensor], images: Tensor, draws: Draws, p: float) -> Tensor:
-    """Apply to a share `p` of the images, chosen per image; the others pass through unchanged."""
-    if p >= 1.0:
-        return operation(images, draws)
-    if p <= 0.0:
-        return images
-    chosen = draws.fork("whether").bernoulli(p)
+def draw_with_choice(operation: Operation, draws: Draws, height: int, width: int) -> tuple[Tensor, ...]:
+    """The tables of `apply_to_some`: which images are chosen, bool [N], then the operation's own."""
+    everyone = torch.ones_like(draws.index, dtype=torch.bool)
+    chosen = everyone if operation.p == 1.0 else draws.fork("whether").bernoulli(operation.p)
+    return chosen, *operation.draw(draws, height, width)
+
+
+def apply_to_some(operation: Operation, images: Tensor, chosen: Tensor, *tables: Tensor) -> Tensor:
+    """Apply to the images `chosen` (bool [N], a share `operation.p` of all); the others pass through unchanged.
+
+    May overwrite `images`: the caller gives them away.
+    """
+    if operation.p == 1.0:
+        return operation.apply(images, *tables)
     if images.device.type != "cpu":  # picking rows would wait for the device; computing all of them is cheaper
-        return torch.where(chosen[:, None, None, None], operation(images, draws), images)
+        return torch.where(per_image(chosen), operation.apply(images, *tables), images)
     rows = chosen.nonzero()[:, 0]
     if len(rows) == 0:
         return images
-    return images.index_copy(0, rows, operation(images.index_select(0, rows), draws.rows(rows)))
+    if len(rows) == len(images):
+        return operation.apply(images, *tables)
+    some = operation.apply(images.index_select(0, rows), *(table.index_select(0, rows) for table in tables))
+    return images.index_copy_(0, rows, some)
 
 
-def in_blocks(function: Callable[..., Tensor], images: Tensor, *tables: Tensor) -> Tensor:
+def in_blocks(
+    function: Callable[..., Tensor], images: Tensor, tables: Sequence[Tensor], *, sort_by: Sequence[Tensor] = ()
+) -> Tensor:
     """`function(images, *tables)`, on the CPU a block of images at a time, so that what lies between stays in cache.
 
-    Row i of every table belongs to image i, and `function` treats images one by one, so blocks change no result.
+    Row i of every table belongs to image i, and `function` treats images one by one, so neither blocks nor their order
+    changes a result. Images with equal numbers in `sort_by` (int64 [N] each, the last matters most) come together.
+    `function` gets images that it may overwrite; `images` are left as they were.
     """
-    rows = max(1, _BLOCK_VALUES // max(1, images.shape[1:].numel()))
-    if images.device.type != "cpu" or len(images) <= rows:
-        return function(images, *tables)
-    starts = range(0, len(images), rows)
-    return torch.cat([function(*(table[start : start + rows] for table in (images, *tables))) for start in starts])
+    if images.device.type != "cpu":
+        return function(images.clone(), *tables)
+    rows = torch.arange(len(images))
+    for key in sort_by:
+        rows = rows[key[rows].argsort(stable=True)]
+    result = None
+    for block in rows.split(max(1, _BLOCK_VALUES // max(1, images.shape[1:].numel()))):
+        part = function(*(table.index_select(0, block) for table in (images, *tables)))
+        if result is None:
+            result = part.new_empty(len(images), *part.shape[1:])
+        result.index_copy_(0, block, part)
+    assert result is not None
+    return result
 
 
 def per_image(table: Tensor) -> Tensor:

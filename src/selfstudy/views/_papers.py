@@ -13,8 +13,8 @@ from selfstudy.views.solarise import Solarise
 _WHOLE_IMAGE = Crop(scale=(1.0, 1.0), ratio=(1.0, 1.0))
 
 
-def simclr(size: int, *, strength: float = 1.0, blur: float = 0.5) -> Chain:
-    """SimCLR, arXiv:2002.05709, App. A, for ImageNet: `strength` of the colour jitter, `blur` the share blurred."""
+def simclr(size: int, *, strength: float = 1.0, blur: bool = True) -> Chain:
+    """SimCLR, arXiv:2002.05709, App. A, for ImageNet: `strength` of the colour jitter; half the images blurred."""
     return Chain(
         size=size,
         crop=Crop(scale=(0.08, 1.0)),
@@ -24,24 +24,24 @@ def simclr(size: int, *, strength: float = 1.0, blur: float = 0.5) -> Chain:
                 p=0.8, brightness=0.8 * strength, contrast=0.8 * strength, saturation=0.8 * strength, hue=0.2 * strength
             ),
             Grey(p=0.2),
-            Blur(p=blur),
+            Blur(p=0.5 if blur else 0.0),
         ),
     )
 
 
 def cifar_simclr(size: int) -> Chain:
     """SimCLR, App. B.9, for CIFAR-10: half the colour jitter and no blur."""
-    return simclr(size, strength=0.5, blur=0.0)
+    return simclr(size, strength=0.5, blur=False)
 
 
-def byol_first(size: int, *, blur: float = 1.0) -> Chain:
-    """The first view of BYOL, arXiv:2006.07733, App. B (table 6). For images of about 32 px solo-learn drops the blur."""
-    return _byol(size, blur=blur, solarise=0.0)
+def byol_first(size: int, *, blur: bool = True) -> Chain:
+    """The first view of BYOL, arXiv:2006.07733, App. B (table 6). For images of 32 px solo-learn leaves out the blur."""
+    return _byol(size, blur=1.0 if blur else 0.0, solarise=0.0)
 
 
-def byol_second(size: int, *, blur: float = 0.1) -> Chain:
-    """The second view of BYOL, arXiv:2006.07733, App. B (table 6). For about 32 px solo-learn drops the blur."""
-    return _byol(size, blur=blur, solarise=0.2)
+def byol_second(size: int, *, blur: bool = True) -> Chain:
+    """The second view of BYOL, arXiv:2006.07733, App. B (table 6). For images of 32 px solo-learn leaves out the blur."""
+    return _byol(size, blur=0.1 if blur else 0.0, solarise=0.2)
 
 
 def _byol(size: int, *, blur: float, solarise: float) -> Chain:

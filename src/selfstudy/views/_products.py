@@ -10,9 +10,9 @@ def two_products(vertical: Tensor, images: Tensor, horizontal: Tensor) -> Tensor
     vertical [N, h, H], images [N, C, H, W] of any dtype, horizontal [N, w, W]; float32 [N, C, h, w], contiguous.
     """
     count, channels, height, width = images.shape
-    # Rows of all channels side by side: one product per image instead of one per channel, in both directions.
-    rows_first = images.permute(0, 2, 1, 3).contiguous().float().view(count, height, channels * width)
-    product = torch.bmm(vertical, rows_first).view(count, -1, width)
-    product = torch.bmm(product, horizontal.transpose(1, 2))
-    product = product.view(count, vertical.shape[1], channels, horizontal.shape[1]).transpose(1, 2)
-    return torch.clamp(product, 0.0, 1.0, out=torch.empty(product.shape, device=product.device))
+    # The rows of all channels take part in one product; the columns need one per channel, which costs less than moving
+    # the channels between the rows and back.
+    narrowed = torch.bmm(images.float().reshape(count, channels * height, width), horizontal.transpose(1, 2))
+    vertical = vertical[:, None].expand(-1, channels, -1, -1).reshape(count * channels, -1, height)
+    product = torch.bmm(vertical, narrowed.view(count * channels, height, -1))
+    return product.clamp_(0.0, 1.0).view(count, channels, *product.shape[1:])

@@ -39,12 +39,15 @@ class Affine(Operation):
         if not 0.0 <= self.fill <= 1.0:
             raise ValueError("fill must be a brightness, from 0 (black) to 1 (white)")
 
-    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
+    def draw(self, draws: Draws, height: int, width: int) -> tuple[Tensor, ...]:
         angle, x, y, shear = draws.fork("angle, place, shear").uniform(4, -1.0, 1.0).unbind(dim=1)
-        height, width = images.shape[2:]
         translate = self.translate * torch.stack([x * width, y * height], dim=1)
         scale = draws.fork("scale").uniform(1, *self.scale)[:, 0]
-        return affine(images, angle * self.degrees, translate, scale, shear * self.shear, self.fill)
+        return angle * self.degrees, translate, scale, shear * self.shear
+
+    def apply(self, images: Tensor, *tables: Tensor) -> Tensor:
+        degrees, translate, scale, shear = tables
+        return affine(images, degrees, translate, scale, shear, self.fill)
 
 
 def affine(

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfstudy.rng import Draws
-from selfstudy.views._operation import Operation, check_range, in_blocks
+from selfstudy.views._operation import Operation, check_range
 from selfstudy.views._products import two_products
 
 
@@ -29,8 +29,11 @@ class Blur(Operation):
         if self.sigma[0] == 0.0:
             raise ValueError("sigma must be above 0 pixels; for images left sharp lower p instead")
 
-    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
-        sigma = draws.fork("sigma").uniform(1, *self.sigma)[:, 0]
+    def draw(self, draws: Draws, height: int, width: int) -> tuple[Tensor, ...]:
+        return (draws.fork("sigma").uniform(1, *self.sigma)[:, 0],)
+
+    def apply(self, images: Tensor, *tables: Tensor) -> Tensor:
+        (sigma,) = tables
         return blur(images, sigma, radius_for(min(images.shape[2:])))
 
 
@@ -41,16 +44,12 @@ def radius_for(side: int) -> int:
 
 def blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
     """Blur float32 [N, C, H, W] with Gaussians of width sigma [N], cut off beyond `radius` pixels."""
-
-    def block(images: Tensor, sigma: Tensor) -> Tensor:
-        offset = torch.arange(-radius, radius + 1, device=sigma.device)
-        weights = F.softmax(-0.5 * (offset / sigma[:, None]) ** 2, dim=1)
-        vertical, horizontal = (
-            (weights @ _bands(side, radius, images.device)).view(-1, side, side) for side in images.shape[2:]
-        )
-        return two_products(vertical, images, horizontal)
-
-    return in_blocks(block, images, sigma)
+    offset = torch.arange(-radius, radius + 1, device=sigma.device)
+    weights = F.softmax(-0.5 * (offset / sigma[:, None]) ** 2, dim=1)
+    vertical, horizontal = (
+        (weights @ _bands(side, radius, images.device)).view(-1, side, side) for side in images.shape[2:]
+    )
+    return two_products(vertical, images, horizontal)
 
 
 @lru_cache(maxsize=8)

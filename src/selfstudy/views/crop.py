@@ -41,23 +41,27 @@ class Crop(Operation):
         if self.p != 1.0:
             raise ValueError("p must be 1: every image has to be brought to the working size")
 
-    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
-        return self._resized(images, draws, images.shape[2], images.shape[3])
+    def draw(self, draws: Draws, height: int, width: int) -> tuple[Tensor, ...]:
+        return self.boxes(draws, height, width)
+
+    def apply(self, images: Tensor, *tables: Tensor) -> Tensor:
+        return self.resize(images, images.shape[2], images.shape[3], *tables)
 
     def to_size(self, images: Tensor, draws: Draws, size: int) -> Tensor:
         """Uint8 or float [0, 1] [N, C, H, W] to float32 [N, C, size, size] in [0, 1]."""
-        return self._resized(images, draws, size, size)
+        tables = self.draw(draws, *images.shape[2:])
+        return in_blocks(lambda images, *tables: self.resize(images, size, size, *tables), images, tables)
 
-    def _resized(self, images: Tensor, draws: Draws, height: int, width: int) -> Tensor:
+    def resize(self, images: Tensor, height: int, width: int, *tables: Tensor) -> Tensor:
+        """Uint8 or float [0, 1] [N, C, H, W] to float32 [N, C, height, width], given what `draw` made."""
         whole = self.scale == (1.0, 1.0) and self.ratio == (1.0, 1.0) and images.shape[2] == images.shape[3]
         if whole and images.shape[2:] == (height, width):
             return images.float() / 255.0 if images.dtype == torch.uint8 else images
-        return crop(images, self.boxes(images, draws), height, width, self.interpolation)
+        return crop(images, Boxes(*tables), height, width, self.interpolation)
 
-    def boxes(self, images: Tensor, draws: Draws) -> Boxes:
-        """One box per image [N, C, H, W]; where none of ten fitted, the largest one in the middle."""
-        height, width = images.shape[2:]
-        boxes, found = random_boxes(draws, height, width, self.scale, self.ratio)
+    def boxes(self, draws: Draws, height: int, width: int) -> Boxes:
+        """One box per image of this size; where none of ten fitted, the largest one in the middle."""
+        boxes, found = random_boxes(draws.fork("box"), height, width, self.scale, self.ratio)
         most_wide = min(width, round(height * self.ratio[1]))
         most_high = min(height, round(width / self.ratio[0]))
         middle = ((height - most_high) // 2, (width - most_wide) // 2, most_high, most_wide)
@@ -66,14 +70,11 @@ class Crop(Operation):
 
 def crop(images: Tensor, boxes: Boxes, height: int, width: int, interpolation: Interpolation = "bilinear") -> Tensor:
     """Cut one box from each image [N, C, H, W] and resize it: float32 [N, C, height, width] in [0, 1]."""
-    unit = 1.0 / 255.0 if images.dtype == torch.uint8 else 1.0
-
-    def block(images: Tensor, top: Tensor, left: Tensor, box_height: Tensor, box_width: Tensor) -> Tensor:
-        vertical = _filters(top, box_height, images.shape[2], height, interpolation)
-        horizontal = _filters(left, box_width, images.shape[3], width, interpolation)
-        return two_products(vertical * unit, images, horizontal)
-
-    return in_blocks(block, images, *boxes)
+    vertical = _filters(boxes.top, boxes.height, images.shape[2], height, interpolation)
+    horizontal = _filters(boxes.left, boxes.width, images.shape[3], width, interpolation)
+    if images.dtype == torch.uint8:
+        vertical = vertical / 255.0
+    return two_products(vertical, images, horizontal)
 
 
 def _filters(start: Tensor, length: Tensor, side: int, size: int, interpolation: Interpolation) -> Tensor:

@@ -11,13 +11,14 @@ How     Smoothed noise holds nothing finer than sigma, so the noise stands on a 
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from selfstudy.rng import Draws
-from selfstudy.views._fields import uniform_field
-from selfstudy.views._operation import Operation, in_blocks
+from selfstudy.views._fields import field_seeds, uniform_field
+from selfstudy.views._operation import Operation
 from selfstudy.views._warp import warp
 
 _MARGIN = 2  # nodes beyond each edge: the next one would weigh exp(-9 / 2) there
@@ -40,9 +41,12 @@ class Elastic(Operation):
         if not 0.0 <= self.fill <= 1.0:
             raise ValueError("fill must be a brightness, from 0 (black) to 1 (white)")
 
-    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
-        rows, columns = (len(nodes(side, self.sigma)) for side in images.shape[2:])
-        noise = uniform_field(draws.fork("noise"), 2 * rows * columns).view(-1, 2, rows, columns)
+    def draw(self, draws: Draws, height: int, width: int) -> tuple[Tensor, ...]:
+        rows, columns = len(nodes(height, self.sigma)), len(nodes(width, self.sigma))
+        return (uniform_field(field_seeds(draws.fork("noise")), 2 * rows * columns).view(-1, 2, rows, columns),)
+
+    def apply(self, images: Tensor, *tables: Tensor) -> Tensor:
+        (noise,) = tables
         return elastic(images, noise, self.alpha, self.sigma, self.fill)
 
 
@@ -54,15 +58,16 @@ def nodes(side: int, sigma: float) -> Tensor:
 
 def displacement(noise: Tensor, height: int, width: int, alpha: float, sigma: float) -> Tensor:
     """Noise [N, 2, G, G'] on the nodes, uniform in [-1, 1], to pixels right and down [N, 2, height, width]."""
-    vertical, horizontal = (_smoothing(side, sigma).to(noise.device, non_blocking=True) for side in (height, width))
+    vertical, horizontal = (_smoothing(side, sigma, noise.device) for side in (height, width))
     return vertical @ (noise @ (alpha * math.sqrt(3.0) * horizontal.T))  # uniform in [-1, 1] has variance 1 / 3
 
 
-def _smoothing(side: int, sigma: float) -> Tensor:
+@lru_cache(maxsize=8)
+def _smoothing(side: int, sigma: float, device: torch.device) -> Tensor:
     """[side, G]: Gaussian weights of the nodes at every pixel, each row of length 1."""
     distance = torch.arange(side)[:, None] - nodes(side, sigma)
     weights = torch.exp(-0.5 * (distance / sigma) ** 2)
-    return weights / weights.norm(dim=1, keepdim=True)
+    return (weights / weights.norm(dim=1, keepdim=True)).to(device)
 
 
 def elastic(images: Tensor, noise: Tensor, alpha: float, sigma: float, fill: float = 0.0) -> Tensor:
@@ -70,11 +75,7 @@ def elastic(images: Tensor, noise: Tensor, alpha: float, sigma: float, fill: flo
     height, width = images.shape[2:]
     x = (2 * torch.arange(width, device=images.device) + 1) / width - 1
     y = (2 * torch.arange(height, device=images.device) + 1) / height - 1
-
-    def block(images: Tensor, noise: Tensor) -> Tensor:
-        places = displacement(noise, height, width, alpha, sigma)
-        places[:, 0].mul_(2 / width).add_(x)
-        places[:, 1].mul_(2 / height).add_(y[:, None])
-        return warp(images, places, fill)
-
-    return in_blocks(block, images, noise)
+    places = displacement(noise, height, width, alpha, sigma)
+    places[:, 0].mul_(2 / width).add_(x)
+    places[:, 1].mul_(2 / height).add_(y[:, None])
+    return warp(images, places, fill)

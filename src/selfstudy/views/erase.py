@@ -12,8 +12,8 @@ from torch import Tensor
 
 from selfstudy.rng import Draws
 from selfstudy.views._boxes import Boxes, random_boxes
-from selfstudy.views._fields import uniform_field
-from selfstudy.views._operation import Operation, check_range, in_blocks, per_image
+from selfstudy.views._fields import field_seeds, uniform_field
+from selfstudy.views._operation import Operation, check_range, per_image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,18 +34,17 @@ class Erase(Operation):
         if self.value != "random" and not 0.0 <= float(self.value) <= 1.0:
             raise ValueError('value must be "random" or a brightness, from 0 (black) to 1 (white)')
 
-    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
-        boxes, found = random_boxes(draws, images.shape[2], images.shape[3], self.area, self.ratio)
+    def draw(self, draws: Draws, height: int, width: int) -> tuple[Tensor, ...]:
+        boxes, found = random_boxes(draws.fork("box"), height, width, self.area, self.ratio)
         boxes = boxes._replace(height=boxes.height * found)  # no box of ten fitted: cover nothing
+        return *boxes, field_seeds(draws.fork("pixels"))
+
+    def apply(self, images: Tensor, *tables: Tensor) -> Tensor:
+        *boxes, seeds = tables
         if self.value != "random":
-            cover = torch.full_like(images[:, :1, :1, :1], float(self.value))
-            return in_blocks(lambda images, cover, *box: erase(images, Boxes(*box), cover), images, cover, *boxes)
-
-        def block(images: Tensor, index: Tensor, *box: Tensor) -> Tensor:
-            cover = uniform_field(Draws(draws.key, index).fork("pixels"), images.shape[1:].numel())
-            return erase(images, Boxes(*box), cover.mul_(0.5).add_(0.5).view(images.shape))
-
-        return in_blocks(block, images, draws.index, *boxes)
+            return erase(images, Boxes(*boxes), images.new_full((), float(self.value)))
+        cover = uniform_field(seeds, images.shape[1:].numel()).mul_(0.5).add_(0.5)
+        return erase(images, Boxes(*boxes), cover.view(images.shape))
 
 
 def erase(images: Tensor, boxes: Boxes, cover: Tensor) -> Tensor:

@@ -22,6 +22,9 @@ class Erosion(Operation):
         if self.size < 2:
             raise ValueError("size must be 2 pixels or more: a window of one pixel changes nothing")
 
-    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
-        sizes = draws.fork("size").integers(2, self.size + 1)[:, 0]
+    def draw(self, draws: Draws, height: int, width: int) -> tuple[Tensor, ...]:
+        return (draws.fork("size").integers(2, self.size + 1)[:, 0],)
+
+    def apply(self, images: Tensor, *tables: Tensor) -> Tensor:
+        (sizes,) = tables
         return window_extreme(images, sizes, self.size, brightest=self.ink == "dark")

@@ -15,5 +15,8 @@ class Flip(Operation):
     p: float = 0.5  # a flip of every image would be no variation
     vertical: bool = False  # True: upside down instead of left to right
 
-    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
+    def draw(self, draws: Draws, height: int, width: int) -> tuple[Tensor, ...]:
+        return ()
+
+    def apply(self, images: Tensor, *tables: Tensor) -> Tensor:
         return images.flip(2 if self.vertical else 3)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from selfstudy.rng import Draws
@@ -15,10 +16,13 @@ class Grey(Operation):
 
     p: float = 0.2  # SimCLR, arXiv:2002.05709, App. A
 
-    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
+    def draw(self, draws: Draws, height: int, width: int) -> tuple[Tensor, ...]:
+        return ()
+
+    def apply(self, images: Tensor, *tables: Tensor) -> Tensor:
         return grey(images)
 
 
 def grey(images: Tensor) -> Tensor:
     """Float32 [N, C, H, W] to its luma in all C channels. One channel is grey already."""
-    return images if images.shape[1] == 1 else luma(images)[:, None].expand_as(images).contiguous()
+    return luma(images, out=torch.empty_like(images[:, :1])).expand_as(images)

@@ -3,20 +3,25 @@
 Source  Howard 2013, arXiv:1312.5402, in the form and with the arithmetic of torchvision's ColorJitter, which SimCLR
         (arXiv:2002.05709, App. A) uses; every step is clamped to [0, 1].
 How     Brightness, contrast and saturation blend the image with black, with its mean grey and with its own grey. So
-        all images can take the same three blends, each with factors of its own, whatever order it drew; hue comes once,
-        between those blends that precede it and those that follow. No branch, no sorting, no wait for the device.
+        all images take the same three blends, each with factors of its own, whatever order it drew. On a GPU the hue
+        comes once, between three blends of which those that follow it are idle and three of which those that precede it
+        are: no branch, no wait for the device. A CPU takes images with the same place of the hue together instead.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import permutations
 
 import torch
 from torch import Tensor
 
 from selfstudy.rng import Draws
 from selfstudy.views._colour import luma
-from selfstudy.views._operation import Operation, in_blocks, per_image
+from selfstudy.views._operation import Operation, per_image
 
-BRIGHTNESS, CONTRAST, SATURATION = range(3)  # what `order` holds
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+ORDERS = tuple(permutations(range(4)))
 
 _TINY = 1e-12  # stands for a chroma of 0, where the hue is free; far below the spacing of pixel values
 
@@ -39,71 +44,91 @@ class Jitter(Operation):
         if not 0.0 <= self.hue <= 0.5:
             raise ValueError("hue must be from 0 to 0.5: half a turn reaches every colour")
 
-    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
-        uniform = draws.fork("factors").uniform(4)
-        strengths = (self.brightness, self.contrast, self.saturation)
-        ranges = torch.tensor([(max(0.0, 1.0 - s), 1.0 + s) for s in strengths]).to(images.device, non_blocking=True)
-        factors = torch.lerp(ranges[:, 0], ranges[:, 1], uniform[:, :3])
-        shift = (2.0 * uniform[:, 3] - 1.0) * self.hue
-        order = draws.fork("order").permutation(3)
-        hue_after = draws.fork("hue").integers(0, 4)[:, 0]
-        return jitter(images, factors, order, shift, hue_after)
+    def draw(self, draws: Draws, height: int, width: int) -> tuple[Tensor, ...]:
+        *uniform, turn = draws.fork("factors").uniform(4).unbind(dim=1)
+        lowest = [max(0.0, 1.0 - strength) for strength in (self.brightness, self.contrast, self.saturation)]
+        highest = [1.0 + strength for strength in (self.brightness, self.contrast, self.saturation)]
+        factors = [low + (high - low) * u for low, high, u in zip(lowest, highest, uniform, strict=True)]
+        shift = (2.0 * turn - 1.0) * self.hue
+        return torch.stack(factors, dim=1), shift, draws.fork("order").integers(0, len(ORDERS))[:, 0]
+
+    def ways(self, *tables: Tensor) -> Tensor:
+        order = tables[2]
+        return _orders(order.device)[1][order]
+
+    def apply(self, images: Tensor, *tables: Tensor) -> Tensor:
+        return jitter(images, *tables)
 
 
-def jitter(images: Tensor, factors: Tensor, order: Tensor, shift: Tensor, hue_after: Tensor) -> Tensor:
-    """Apply given changes to float32 [N, C, H, W] in [0, 1].
+def jitter(images: Tensor, factors: Tensor, shift: Tensor, order: Tensor) -> Tensor:
+    """Apply given changes to float32 [N, C, H, W] in [0, 1], C = 1 or 3, in place.
 
-    factors   [N, 3]: of brightness, contrast and saturation
-    order     int64 [N, 3]: a permutation of BRIGHTNESS, CONTRAST, SATURATION, the first to be applied first
-    shift     [N]: of the hue, in turns
-    hue_after int64 [N]: how many of the three come before the hue
+    factors [N, 3] of brightness, contrast and saturation; shift [N] of the hue, in turns; order int64 [N] into ORDERS.
     """
-    factors = factors.gather(1, order)
+    kinds, place = (table[order] for table in _orders(images.device))
+    factors = factors.gather(1, kinds)
     if images.shape[1] == 1:
-        factors = torch.where(order == SATURATION, 1.0, factors)
-        return in_blocks(lambda images, *tables: _blends(images.clone(), *tables), images, factors, order)
-    before = torch.arange(3, device=images.device) < hue_after[:, None]
-    first, second = torch.where(before, factors, 1.0), torch.where(before, 1.0, factors)
-
-    def block(images: Tensor, order: Tensor, first: Tensor, second: Tensor, shift: Tensor) -> Tensor:
-        return _blends(_turn_hue(_blends(images.clone(), first, order), shift), second, order)
-
-    return in_blocks(block, images, order, first, second, shift)
+        factors = torch.where(kinds == SATURATION, 1.0, factors)
+        return _blend(images, factors, kinds, range(3))
+    way = run_by_run if images.device.type == "cpu" else all_at_once
+    return way(images, factors, kinds, shift, place)
 
 
-def _blends(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
-    """Three blends in place: column k of [N, 3] `factors` belongs to the kind in column k of `order`; 1 changes nothing."""
-    rest = 1.0 - factors
-    of_mean = rest * (order == CONTRAST)
-    of_grey = rest * (order == SATURATION)
-    for k in range(3):
-        grey = luma(images)
-        mean = grey.mean(dim=(1, 2)) * of_mean[:, k]
-        reference = grey.mul_(of_grey[:, k, None, None]).add_(mean[:, None, None])
-        images.mul_(per_image(factors[:, k])).add_(reference[:, None]).clamp_(0.0, 1.0)
+def run_by_run(images: Tensor, factors: Tensor, kinds: Tensor, shift: Tensor, place: Tensor) -> Tensor:
+    """For each run of images with the same place of the hue, int64 [N] in 0 .. 3: the blends before it, the hue, the rest."""
+    start = 0
+    for now, count in zip(*(run.tolist() for run in place.unique_consecutive(return_counts=True)), strict=True):
+        rows = slice(start, start := start + count)
+        _blend(images[rows], factors[rows], kinds[rows], range(now))
+        _turn_hue(images[rows], shift[rows])
+        _blend(images[rows], factors[rows], kinds[rows], range(now, 3))
     return images
 
 
-def _turn_hue(images: Tensor, shift: Tensor) -> Tensor:
+def all_at_once(images: Tensor, factors: Tensor, kinds: Tensor, shift: Tensor, place: Tensor) -> Tensor:
+    """The same without asking the device for anything: idle blends have a factor of 1."""
+    before = torch.arange(3, device=images.device) < place[:, None]
+    _blend(images, torch.where(before, factors, 1.0), kinds, range(3))
+    _turn_hue(images, shift)
+    return _blend(images, torch.where(before, 1.0, factors), kinds, range(3))
+
+
+@lru_cache(maxsize=8)
+def _orders(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of each of ORDERS: the three blends, int64 [24, 3], and how many of them come before the hue, int64 [24]."""
+    blends = [[kind for kind in order if kind != HUE] for order in ORDERS]
+    return torch.tensor(blends, device=device), torch.tensor([order.index(HUE) for order in ORDERS], device=device)
+
+
+def _blend(images: Tensor, factors: Tensor, kinds: Tensor, columns: Iterable[int]) -> Tensor:
+    """Blends in place, one for each of `columns` of [N, 3] `factors` and their `kinds`."""
+    rest = 1.0 - factors
+    tables = (factors, rest * (kinds == CONTRAST), rest * (kinds == SATURATION))
+    grey = torch.empty_like(images[:, :1])
+    for column in columns:
+        of_image, of_mean, of_grey = (per_image(table[:, column]) for table in tables)
+        offset = luma(images, out=grey).mean(dim=(1, 2, 3), keepdim=True).mul_(of_mean)
+        torch.addcmul(grey.mul_(of_grey).add_(offset), images, of_image, out=images).clamp_(0.0, 1.0)
+    return images
+
+
+def _turn_hue(images: Tensor, shift: Tensor) -> None:
     """Turn the hue of [N, 3, H, W] by [N] turns in place, keeping a pixel's largest and smallest channel, as HSV does.
 
-    Comparisons fill float masks and `lerp_`, exact at 0 and 1, selects by them: on the CPU boolean masks and
-    `torch.where` take ten times as long.
+    On the CPU memory decides: all that lies between stands in one scratch tensor, and comparisons fill float masks by
+    which `lerp_`, exact at 0 and 1, selects; boolean masks and `torch.where` take ten times as long.
     """
     red, green, blue = images.unbind(dim=1)
-    value = torch.maximum(red, green).maximum(blue)
-    least = torch.minimum(red, green).minimum(blue)
-    chroma6 = (value - least).mul_(6.0)
-    is_red, is_green = (torch.eq(value, channel, out=torch.empty_like(value)) for channel in (red, green))
-    hue = (red - green).add_(chroma6, alpha=4 / 6)
-    hue.lerp_((blue - red).add_(chroma6, alpha=2 / 6), is_green).lerp_(green - blue, is_red)
-    hue.div_(chroma6.clamp(min=_TINY)).add_((shift + 1.0)[:, None, None]).frac_()
-    # With t the hue in turns, red is least + chroma * clamp(|6 t - 3| - 1, 0, 1); green and blue likewise.
-    least.sub_(chroma6, alpha=1 / 6)
-    value.add_(chroma6, alpha=1 / 6)
-    for channel, middle in ((red, 1 / 2), (green, 1 / 3), (blue, 2 / 3)):
-        torch.sub(hue, middle, out=channel).abs_().clamp_(1 / 6, 1 / 3).mul_(chroma6)
-    red.add_(least)
-    torch.sub(value, green, out=green)
-    torch.sub(value, blue, out=blue)
-    return images.clamp_(0.0, 1.0)
+    value, least, chroma, hue, other, mask = red.new_empty(6, *red.shape)
+    torch.maximum(torch.maximum(red, green, out=value), blue, out=value)
+    torch.minimum(torch.minimum(red, green, out=least), blue, out=least)
+    torch.sub(value, least, out=chroma)
+    torch.sub(red, green, out=hue).add_(chroma, alpha=4.0)  # in sixths of a turn, times the chroma
+    torch.sub(blue, red, out=other).add_(chroma, alpha=2.0)
+    hue.lerp_(other, torch.eq(value, green, out=mask))
+    hue.lerp_(torch.sub(green, blue, out=other), torch.eq(value, red, out=mask))
+    hue.div_(chroma.mul_(6.0).clamp_(min=_TINY)).add_((shift + 1.0)[:, None, None]).frac_().mul_(6.0)
+    # How far a channel is from one end of the span to the other is a trapezium of the hue: red 1 at 0, 0 from 2 to 4.
+    from_value, from_least = (value, least), (least, value)
+    for channel, middle, ends in ((red, 3.0, from_least), (green, 2.0, from_value), (blue, 4.0, from_value)):
+        torch.lerp(*ends, torch.sub(hue, middle, out=other).abs_().sub_(1.0).clamp_(0.0, 1.0), out=channel)

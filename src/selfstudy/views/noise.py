@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from selfstudy.rng import Draws
-from selfstudy.views._fields import normal_field
-from selfstudy.views._operation import Operation, check_range, in_blocks, per_image
+from selfstudy.views._fields import field_seeds, normal_field
+from selfstudy.views._operation import Operation, check_range, per_image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +21,12 @@ class Noise(Operation):
         if self.std[1] == 0.0:
             raise ValueError("std must reach above 0: noise of no strength changes nothing")
 
-    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
-        std = draws.fork("std").uniform(1, *self.std)[:, 0]
+    def draw(self, draws: Draws, height: int, width: int) -> tuple[Tensor, ...]:
+        return draws.fork("std").uniform(1, *self.std)[:, 0], field_seeds(draws.fork("pixels"))
 
-        def block(images: Tensor, index: Tensor, std: Tensor) -> Tensor:
-            field = normal_field(Draws(draws.key, index).fork("pixels"), images.shape[1:].numel())
-            return add_noise(images, field.view(images.shape), std)
-
-        return in_blocks(block, images, draws.index, std)
+    def apply(self, images: Tensor, *tables: Tensor) -> Tensor:
+        std, seeds = tables
+        return add_noise(images, normal_field(seeds, images.shape[1:].numel()).view(images.shape), std)
 
 
 def add_noise(images: Tensor, field: Tensor, std: Tensor) -> Tensor:

@@ -21,7 +21,10 @@ class Solarise(Operation):
         if not 0.0 <= self.threshold <= 1.0:
             raise ValueError("threshold must be a brightness, from 0 (black) to 1 (white)")
 
-    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
+    def draw(self, draws: Draws, height: int, width: int) -> tuple[Tensor, ...]:
+        return ()
+
+    def apply(self, images: Tensor, *tables: Tensor) -> Tensor:
         return solarise(images, self.threshold)
 
 

@@ -1,0 +1,215 @@
+"""The report in a real browser, which has no network: it opens, stays quiet, answers the pointer and the keyboard.
+
+Mutations that must fail here: a script or font from the network; a chart whose JSON is broken; tooltips taken out of a
+figure; `press` without `focusRow`; sorting numbers as words; a table that widens the page of a phone.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from selfstudy.report import write
+from tests.contract.test_report import HOSTILE
+from tests.report_study import write_full_study
+from tests.synthetic_study import ACCURACY, Truth
+
+selenium = pytest.importorskip("selenium", reason="needs selenium")
+BROWSER = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (path := shutil.which(name))), None
+)
+DRIVER = shutil.which("chromedriver")
+if BROWSER is None or DRIVER is None:
+    pytest.skip("needs chromium and chromedriver on the path", allow_module_level=True)
+
+from selenium import webdriver  # noqa: E402  (after the skip)
+from selenium.webdriver import ActionChains, Keys  # noqa: E402
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1280,1000",
+)  # fmt: skip
+WAIT_SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    found = webdriver.Chrome(options=options, service=Service(DRIVER))
+    found.execute_cdp_cmd("Network.enable", {})
+    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+    found.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+    yield found
+    found.quit()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Path:
+    return write(write_full_study(tmp_path_factory.mktemp("browser") / "study"))
+
+
+@pytest.fixture
+def opened(driver, page) -> Iterator[webdriver.Chrome]:
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    driver.get(page.as_uri())
+    yield driver
+    assert [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+
+
+def _enliven(driver: webdriver.Chrome, figure: str) -> None:
+    """Scroll to a figure and wait until its charts run."""
+    driver.execute_script("document.getElementById(arguments[0]).scrollIntoView()", figure)
+    done = "const charts = [...document.querySelectorAll('#' + arguments[0] + ' .chart')]; return charts.every(c => 'alive' in c.dataset)"
+    WebDriverWait(driver, WAIT_SECONDS).until(lambda d: d.execute_script(done, figure))
+
+
+def _tooltip(driver: webdriver.Chrome) -> str:
+    found = driver.find_elements(By.CSS_SELECTOR, "#vg-tooltip-element.visible")
+    return found[0].text if found else ""
+
+
+def test_every_chart_runs_and_nothing_is_asked_of_the_network(opened):
+    for section in opened.find_elements(By.CSS_SELECTOR, "section.figure"):
+        _enliven(opened, section.get_attribute("id"))
+    assert len(opened.find_elements(By.CSS_SELECTOR, ".chart[data-alive] svg")) >= 10
+    loaded = opened.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert [name for name in loaded if not name.startswith("data:")] == []
+
+
+def _pointed_at(driver: webdriver.Chrome, marks: str, place: int) -> str:
+    """The words of the tooltip of one of the marks."""
+
+    def words(driver: webdriver.Chrome) -> str:
+        mark = driver.find_elements(By.CSS_SELECTOR, marks)[place]
+        ActionChains(driver).move_to_element(mark).move_by_offset(1, 1).perform()
+        return _tooltip(driver)
+
+    return WebDriverWait(driver, WAIT_SECONDS).until(words)
+
+
+def test_pointing_at_a_dot_tells_its_numbers(opened):
+    _enliven(opened, "accuracy")
+    words = _pointed_at(opened, "#accuracy .chart .mark-symbol path", -1)
+    assert "95 % interval" in words and any(row in words for row in ACCURACY)
+
+
+def test_pointing_at_a_square_tells_the_mistake(opened):
+    _enliven(opened, "confusion")
+    for place in (0, 1):  # on the diagonal, where a number lies over the square, and beside it
+        assert "was called" in _pointed_at(opened, "#confusion .chart .mark-rect path", place)
+
+
+def test_the_key_brings_a_row_out_in_every_figure(opened):
+    for figure in ("accuracy", "differences"):
+        _enliven(opened, figure)
+    button = opened.find_element(By.CSS_SELECTOR, '#accuracy .key button[data-row="simclr"]')
+    opened.execute_script("arguments[0].click()", button)
+    for figure in ("accuracy", "differences"):
+        faint = f"#{figure} .chart .mark-symbol path[opacity='0.12']"
+        WebDriverWait(opened, WAIT_SECONDS).until(lambda d, faint=faint: d.find_elements(By.CSS_SELECTOR, faint))
+    pressed = opened.find_elements(By.CSS_SELECTOR, '.key button[aria-pressed="true"]')
+    assert {found.get_attribute("data-row") for found in pressed} == {"simclr"}
+    opened.execute_script("arguments[0].click()", button)
+    gone = "#accuracy .chart .mark-symbol path[opacity='0.12']"
+    WebDriverWait(opened, WAIT_SECONDS).until_not(lambda d: d.find_elements(By.CSS_SELECTOR, gone))
+
+
+def test_choosing_a_row_redraws_its_matrix(opened):
+    _enliven(opened, "confusion")
+    squares = "return [...document.querySelectorAll('#confusion .chart .mark-rect path')].map(p => p.getAttribute('fill-opacity')).join()"
+    before = opened.execute_script(squares)
+    select = opened.find_element(By.CSS_SELECTOR, "#confusion select")
+    other = next(o for o in select.find_elements(By.TAG_NAME, "option") if not o.is_selected())
+    other.click()
+    WebDriverWait(opened, WAIT_SECONDS).until(lambda d: d.execute_script(squares) != before)
+
+
+def _column(driver: webdriver.Chrome, number: int) -> list[str]:
+    cells = "return [...document.querySelectorAll('#table tbody tr:not([hidden])')].map(row => row.cells[arguments[0]].textContent)"
+    return driver.execute_script(cells, number)
+
+
+def test_the_table_sorts_numbers_as_numbers_also_from_the_keyboard(opened):
+    headers = opened.find_elements(By.CSS_SELECTOR, "#table thead th")
+    mean = next(place for place, header in enumerate(headers) if header.text == "mean")
+    button = headers[mean].find_element(By.TAG_NAME, "button")
+    button.send_keys(Keys.ENTER)
+    values = [float(value) for value in _column(opened, mean)]
+    assert values == sorted(values) and headers[mean].get_attribute("aria-sort") == "ascending"
+    button.send_keys(Keys.SPACE)
+    values = [float(value) for value in _column(opened, mean)]
+    assert values == sorted(values, reverse=True) and headers[mean].get_attribute("aria-sort") == "descending"
+    headers[1].find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)  # labels: 4 before 10, all last
+    assert list(dict.fromkeys(_column(opened, 1))) == ["1", "4", "10", "all"]
+
+
+def test_words_filter_the_table(opened):
+    everything = len(_column(opened, 0))
+    box = opened.find_element(By.CSS_SELECTOR, "#table input[type=search]")
+    box.send_keys("simclr linear macro")
+    assert _column(opened, 0) == ["simclr"] * 4
+    box.send_keys(Keys.CONTROL, "a")
+    box.send_keys(Keys.DELETE)
+    assert len(_column(opened, 0)) == everything
+
+
+@pytest.mark.parametrize("width", [390, 768])
+def test_a_narrow_window_needs_no_sideways_scrolling(opened, width):
+    size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    opened.refresh()
+    for figure in ("accuracy", "differences", "confusion", "embedding"):
+        _enliven(opened, figure)
+        widest = "return Math.max(...[...document.querySelectorAll('#' + arguments[0] + ' svg')].map(s => s.getBoundingClientRect().right))"
+        assert opened.execute_script(widest, figure) <= width
+    assert opened.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_dark_and_light_differ_and_charts_follow(opened):
+    seen = {}
+    for scheme in ("light", "dark"):
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        opened.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        _enliven(opened, "accuracy")
+        colour = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+        seen[scheme] = [
+            opened.execute_script(colour, "body", "backgroundColor"),
+            opened.execute_script(colour, "#accuracy .mark-symbol path", "fill"),
+            opened.execute_script(colour, "#accuracy .role-axis-label text", "fill"),
+        ]
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert all(light != dark for light, dark in zip(seen["light"], seen["dark"], strict=True))
+
+
+def test_without_scripts_the_pictures_are_there(driver, page):
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        driver.get(page.as_uri())
+        charts = driver.find_elements(By.CSS_SELECTOR, ".chart svg")
+        assert len(charts) >= 10
+        assert all(chart.size["width"] > 200 and chart.size["height"] > 100 for chart in charts)
+    finally:
+        driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_hostile_names_do_nothing(driver, tmp_path):
+    accuracy = {"supervised": ACCURACY["supervised"], "random": ACCURACY["random"], HOSTILE[0]: ACCURACY["simclr"]}
+    folder = write_full_study(tmp_path / "study", Truth(accuracy=accuracy, num_test=100, num_classes=4))
+    splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
+    (folder / "splits.json").write_text(json.dumps(splits | {"classes": HOSTILE}), encoding="utf-8")
+    driver.get(write(folder).as_uri())
+    for figure in ("accuracy", "confusion", "embedding"):
+        _enliven(driver, figure)
+    assert "alert(1)" in _pointed_at(driver, "#confusion .chart .mark-rect path", 0)
+    assert driver.execute_script("return document.querySelectorAll('[onerror]').length") == 0
+    assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []

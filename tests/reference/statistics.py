@@ -1,0 +1,53 @@
+"""Slow, obvious twins of the intervals: sums in plain Python, resampling one group at a time."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+
+def two_way_mean_squares(values: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """(between rows, between columns) of a table with one value per cell, as textbooks define them."""
+    num_rows, num_columns = len(values), len(values[0])
+    grand = sum(sum(row) for row in values) / (num_rows * num_columns)
+    between_rows = 0.0
+    for row in values:
+        between_rows += num_columns * (sum(row) / num_columns - grand) ** 2
+    between_columns = 0.0
+    for column in range(num_columns):
+        mean = sum(row[column] for row in values) / num_rows
+        between_columns += num_rows * (mean - grand) ** 2
+    return between_rows / (num_rows - 1), between_columns / (num_columns - 1)
+
+
+def satterthwaite(parts: Sequence[tuple[float, float]]) -> float:
+    """Degrees of freedom of a sum of independent mean squares: (value, its degrees of freedom) each."""
+    total = sum(value for value, _ in parts)
+    return total**2 / sum(value**2 / freedom for value, freedom in parts)
+
+
+def bootstrap_covariance(
+    score: Callable[[np.ndarray, np.ndarray], float],
+    predictions: Sequence[np.ndarray],
+    labels: np.ndarray,
+    groups: np.ndarray,
+    num_resamples: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Covariance, [K, K], of K scores over test sets made of groups drawn with replacement."""
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    scores = []
+    for _ in range(num_resamples):
+        chosen = np.concatenate([members[place] for place in rng.integers(0, len(members), len(members))])
+        scores.append([score(labels[chosen], predicted[chosen]) for predicted in predictions])
+    return np.cov(np.array(scores), rowvar=False)
+
+
+def holm_rejects(p_values: Sequence[float], error: float) -> list[bool]:
+    """Whether Holm's step-down rejects each hypothesis."""
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    rejected = [False] * len(p_values)
+    for step, place in enumerate(order):
+        if p_values[place] > error / (len(p_values) - step):
+            break
+        rejected[place] = True
+    return rejected

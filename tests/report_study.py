@@ -1,0 +1,56 @@
+"""A small synthetic study with everything a report can show: maps, sheets of views, trained baselines, skipped files."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from selfstudy.explain.map import embedding_map
+from selfstudy.views import draw_sheet
+from tests.synthetic_study import Truth, write_study
+
+TRUTH = Truth(num_test=200)
+
+
+def write_full_study(folder: Path, truth: Truth = TRUTH) -> Path:
+    """A synthetic study whose runs also have a map and a sheet; returns its folder."""
+    write_study(folder, truth)
+    splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
+    splits["skipped"] = [{"path": "scans/<torn>.png", "reason": "it is cut off after 812 bytes"}]
+    (folder / "splits.json").write_text(json.dumps(splits), encoding="utf-8")
+    labels = torch.tensor(splits["test_labels"])
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(truth.num_classes, 16, generator=generator)[labels]
+    features = features + torch.randn(len(labels), 16, generator=generator)
+    plane = embedding_map(features, labels, splits["test"])  # the same for all: it takes a second
+    for path in sorted(folder.glob("cells/*/run.json")):
+        card = json.loads(path.read_text(encoding="utf-8"))
+        if card["seed"] == 0 and card["status"] != "failed":
+            plane.to_csv(path.parent / "map.csv", index=False)
+            originals = (torch.rand(4, 1, 16, 16, generator=generator) * 255).byte()
+            draw_sheet(originals, {"first": originals.float() / 255}, path.parent / "views.png")
+    _log_supervised(folder)
+    return folder
+
+
+def _log_supervised(folder: Path) -> None:
+    """What a training on labels leaves beside its scores."""
+    for path in folder.glob("cells/*/cell.json"):
+        cell = json.loads(path.read_text(encoding="utf-8"))
+        if cell["kind"] == "evaluate" and cell["entry"] == "supervised":
+            lines = [
+                {
+                    "step": step,
+                    "epoch": step // 10,
+                    "images_seen": 64 * step,
+                    "loss": 2.0 - step / 100,
+                    "h_std": 0.7,
+                    "h_rank": 9.0,
+                }
+                for step in range(0, 100, 10)
+            ]
+            text = "".join(json.dumps(line) + "\n" for line in lines)
+            (path.parent / "metrics.jsonl").write_text(text, encoding="utf-8")
+            scores = json.loads((path.parent / "scores.json").read_text(encoding="utf-8"))
+            scores["chosen"] = {"images_seen": 6400, "chosen_by": "fixed: the recipe"}
+            (path.parent / "scores.json").write_text(json.dumps(scores), encoding="utf-8")
