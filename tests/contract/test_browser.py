@@ -4,7 +4,6 @@ Mutations that must fail here: a script or font from the network; a chart whose 
 figure; `press` without `focusRow`; sorting numbers as words; a table that widens the page of a phone.
 """
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from selfstudy.report import write
-from tests.contract.test_report import HOSTILE
-from tests.report_study import write_full_study
-from tests.synthetic_study import ACCURACY, Truth
+from tests.report_study import write_full_study, write_hostile_study
+from tests.synthetic_study import ACCURACY
 
 selenium = pytest.importorskip("selenium", reason="needs selenium")
 BROWSER = next(
@@ -203,11 +201,7 @@ def test_without_scripts_the_pictures_are_there(driver, page):
 
 
 def test_hostile_names_do_nothing(driver, tmp_path):
-    accuracy = {"supervised": ACCURACY["supervised"], "random": ACCURACY["random"], HOSTILE[0]: ACCURACY["simclr"]}
-    folder = write_full_study(tmp_path / "study", Truth(accuracy=accuracy, num_test=100, num_classes=4))
-    splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
-    (folder / "splits.json").write_text(json.dumps(splits | {"classes": HOSTILE}), encoding="utf-8")
-    driver.get(write(folder).as_uri())
+    driver.get(write(write_hostile_study(tmp_path / "study")).as_uri())
     for figure in ("accuracy", "confusion", "embedding"):
         _enliven(driver, figure)
     assert "alert(1)" in _pointed_at(driver, "#confusion .chart .mark-rect path", 0)

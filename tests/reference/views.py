@@ -21,10 +21,14 @@ def cubic(x: float) -> float:
     return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
 
 
-def crop(image: np.ndarray, top: int, left: int, height: int, width: int, size: tuple[int, int], kernel=triangle) -> np.ndarray:
+def crop(
+    image: np.ndarray, top: int, left: int, height: int, width: int, size: tuple[int, int], kernel=triangle
+) -> np.ndarray:
     """Cut the box out, then resize it: rows, then columns."""
     box = image[:, top : top + height, left : left + width]
-    box = np.stack([resize_line(line, size[0], kernel) for line in box.transpose(1, 0, 2).reshape(height, -1).T], axis=1)
+    box = np.stack(
+        [resize_line(line, size[0], kernel) for line in box.transpose(1, 0, 2).reshape(height, -1).T], axis=1
+    )
     box = box.reshape(size[0], len(image), width).transpose(1, 0, 2)
     rows = [[resize_line(row, size[1], kernel) for row in channel] for channel in box]
     return np.clip(np.array(rows), 0, 1)

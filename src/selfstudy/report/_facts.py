@@ -1,5 +1,6 @@
 """What the page says beside its figures: how sure, what it cost, what went wrong, how it was done, how to repeat it."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -81,9 +82,9 @@ def _sure(summary: Summary) -> list[Pair]:
         draws = {point["labels"]: 0 for point in points}
         for point in points:
             draws[point["labels"]] = max(draws[point["labels"]], point["num_draws"])
-        facts.append(
-            ("Label draws", ", ".join(f"{draws[name]} at {name}" for name in where["labels"] if name in draws))
-        )
+        first, *others = (name for name in where["labels"] if name in draws)
+        words = [f"{draws[first]} with {_names.labels(first)}", *(f"{draws[name]} with {name}" for name in others)]
+        facts.append(("Draws of the labels", ", ".join(words)))
     groups = where["num_test_groups"]
     images = _names.count(where["num_test_images"])
     facts.append(
@@ -151,7 +152,7 @@ def _verdicts(record: StudyRecord, summary: Summary) -> list[tuple[str, list[str
 
 def _design(record: StudyRecord) -> list[str]:
     """How the images were divided and the labels drawn: rules of every study, with this one's numbers."""
-    sentences = [
+    return [
         f"Of {_names.count(record.num_train + len(record.test_labels))} labelled images {_names.count(len(record.test_labels))} were set aside "
         "for testing before anything else, in the proportions of the classes; copies of an image and images of one group stay on one side. "
         "The test images are never trained on, without labels either, and their labels are read once, at the end.",
@@ -159,7 +160,6 @@ def _design(record: StudyRecord) -> list[str]:
         "A label used for any choice counts as a label: what has to be chosen is chosen by cross-validation inside the label budget, "
         "and with too few labels for that it is fixed beforehand.",
     ]
-    return sentences
 
 
 def _choices(record: StudyRecord) -> list[tuple[str, str, str]]:
@@ -223,9 +223,9 @@ def _versions(cards: Cards) -> list[Pair]:
 
 
 def _commands(record: StudyRecord) -> str:
-    name = record.folder.name
+    name, again, file = (shlex.quote(f"{record.folder.resolve().name}{rest}") for rest in ("", "-again", "/study.yaml"))
     return (
-        f"selfstudy study {name}/study.yaml --out {name}-again   # the same study, computed anew\n"
-        f"selfstudy study {name}/study.yaml --out {name} seeds=5   # more seeds: what is done is not done again\n"
+        f"selfstudy study {file} --out {again}   # the same study, computed anew\n"
+        f"selfstudy study {file} --out {name} seeds=5   # more seeds: what is done is not done again\n"
         f"selfstudy report {name}   # this page, written again"
     )

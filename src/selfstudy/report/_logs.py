@@ -8,7 +8,7 @@ import pandas as pd
 from selfstudy.study._record import Row, StudyRecord
 
 MOST_POINTS = 120  # of one curve: on a phone a point for every third pixel
-MOST_POINTS_OF_ALL = 4000  # of all curves, so that the page of a large study stays small
+MOST_POINTS_OF_ALL = 3000  # of all curves, so that the page of a large study stays small
 
 
 def training_logs(record: StudyRecord) -> pd.DataFrame:

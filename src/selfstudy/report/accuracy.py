@@ -77,6 +77,29 @@ def _chart_of(
             for name in ("mean", "low", "high")
         }
     )
+    x, y = _axes(counts, record)
+    tooltip = [
+        alt.Tooltip("row:N"),
+        alt.Tooltip("labelled:N", title="with"),
+        alt.Tooltip("judged:N", title="by"),
+        alt.Tooltip("mean:Q", format=".1%", title=_names.metric(record.metric)),
+        alt.Tooltip("interval:N", title="95 % interval"),
+        alt.Tooltip("num_draws:Q", title="label draws"),
+        alt.Tooltip("num_seeds:Q", title="training seeds"),
+    ]
+    colour, opacity = _chart.row_colour(looks), _chart.faded()
+    lines = base.mark_line(strokeWidth=1.75).encode(
+        x=x, y=y, color=colour, strokeDash=_chart.row_dash(looks), opacity=opacity
+    )
+    bars = base.mark_rule(strokeWidth=1.5).encode(x=x, y=alt.Y("y_low:Q"), y2="y_high:Q", color=colour, opacity=opacity)
+    dots = base.mark_point(filled=True, size=64).encode(
+        x=x, y=y, color=colour, shape=_chart.row_shape(looks), opacity=opacity, tooltip=tooltip
+    )
+    return _chart.layered([lines, bars, dots], [_chart.FOCUS, steps], height=380)
+
+
+def _axes(counts: dict[str, float], record: StudyRecord) -> tuple[alt.X, alt.Y]:
+    """Labels per class on a log scale, "all" at its count; scores evenly spaced or by halvings of the errors."""
     halvings = [round(-math.log2(1 - value), 6) for value in ERROR_TICKS]
     x = alt.X(
         "x:Q",
@@ -98,24 +121,7 @@ def _chart_of(
             labelExpr="format(scale == 'even' ? datum.value : 1 - pow(2, -datum.value), '.1~%')",
         ),
     )
-    tooltip = [
-        alt.Tooltip("row:N"),
-        alt.Tooltip("labelled:N", title="with"),
-        alt.Tooltip("judged:N", title="by"),
-        alt.Tooltip("mean:Q", format=".1%", title=_names.metric(record.metric)),
-        alt.Tooltip("interval:N", title="95 % interval"),
-        alt.Tooltip("num_draws:Q", title="label draws"),
-        alt.Tooltip("num_seeds:Q", title="training seeds"),
-    ]
-    colour, opacity = _chart.row_colour(looks), _chart.faded()
-    lines = base.mark_line(strokeWidth=1.75).encode(
-        x=x, y=y, color=colour, strokeDash=_chart.row_dash(looks), opacity=opacity
-    )
-    bars = base.mark_rule(strokeWidth=1.5).encode(x=x, y=alt.Y("y_low:Q"), y2="y_high:Q", color=colour, opacity=opacity)
-    dots = base.mark_point(filled=True, size=64).encode(
-        x=x, y=y, color=colour, shape=_chart.row_shape(looks), opacity=opacity, tooltip=tooltip
-    )
-    return _chart.layered([lines, bars, dots], [_chart.FOCUS, steps], height=380)
+    return x, y
 
 
 def _domain(counts: dict[str, float]) -> list[float]:

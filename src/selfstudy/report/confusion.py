@@ -11,7 +11,7 @@ from selfstudy.report._figure import Figure, Panel
 from selfstudy.study._record import Row, StudyRecord
 from selfstudy.study._summary import Summary
 
-MOST_CLASSES = 24  # a cell must stay large enough to point at; of more classes the most confused are shown
+MOST_CLASSES = 20  # a cell must stay large enough to point at; of more classes the most confused are shown
 
 
 class Confusion(Figure):
@@ -74,13 +74,7 @@ def _most_confused(matrices: dict[str, np.ndarray]) -> np.ndarray:
 def _chart_of(matrices: dict[str, np.ndarray], kept: np.ndarray, classes: Sequence[str], first: str) -> alt.LayerChart:
     names = [classes[place] for place in kept]
     values = [
-        {
-            "row": row,
-            "actual": classes[a],
-            "given": classes[g],
-            "share": round(float(matrix[a, g]), 4),
-            "right": bool(a == g),
-        }
+        {"row": row, "actual": classes[a], "given": classes[g], "share": round(float(matrix[a, g]), 4)}
         for row, matrix in matrices.items()
         for a in kept
         for g in kept
@@ -103,7 +97,7 @@ def _chart_of(matrices: dict[str, np.ndarray], kept: np.ndarray, classes: Sequen
     )
     opacity = alt.Scale(type="sqrt", domain=[0, 1], range=[0.03, 1])
     squares = base.mark_rect(stroke=_chart.PAPER, strokeWidth=1).encode(
-        fill=alt.condition("datum.right", alt.value(_chart.ACCENT), alt.value(_chart.WRONG)),
+        fill=alt.condition("datum.actual == datum.given", alt.value(_chart.ACCENT), alt.value(_chart.WRONG)),
         fillOpacity=alt.FillOpacity("share:Q", scale=opacity, legend=None),
     )
     layers: list[alt.Chart] = [squares]

@@ -17,7 +17,8 @@ class Curves(Figure):
     title = "Did training run its course?"
     caption = (
         "Loss against images seen; one thin line per seed. Dashed: the loss of images held out of training, where the method has one. "
-        "Losses of different methods measure different things, so only the shape of a curve says anything. "
+        "Losses of different methods measure different things, and a contrastive loss depends on how many images are held against "
+        "each other, in training more than outside it: only the shape of a curve says anything. "
         "A loss that still falls at the end asks for more epochs; a held-out loss that rises asks for fewer."
     )
     place = 40

@@ -11,7 +11,7 @@ from selfstudy.report._palette import NUM_CLASS_COLOURS
 from selfstudy.study._record import Row, StudyRecord, read_json
 from selfstudy.study._summary import Summary
 
-MOST_DOTS = 8000  # on the page, so that a study of many rows stays small
+MOST_DOTS = 6000  # on the page, so that a study of many rows stays small
 
 
 class Embedding(Figure):

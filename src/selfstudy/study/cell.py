@@ -15,6 +15,7 @@ from selfstudy import catalog, files
 from selfstudy.encoder import Encoder
 from selfstudy.errors import RunError
 from selfstudy.evaluation import Protocol, Task, features
+from selfstudy.explain.map import embedding_map
 from selfstudy.images import ImageSet
 from selfstudy.progress import Progress
 from selfstudy.rng import Rng
@@ -80,6 +81,8 @@ class Bench:
             self._write_untrained(cell, cell.work)
         card = dict(load_run(folder).card)
         files.write_json(folder / "run.json", {**card, "entry": cell.entry, "unlabelled": cell.unlabelled})
+        if cell.seed == 0:  # one map per row is looked at
+            self._write_map(cell.hash, folder / "map.csv")
         return Outcome(card["status"], card["seconds"])
 
     def _evaluate(self, cell: Cell) -> Outcome:
@@ -123,6 +126,13 @@ class Bench:
             )  # from the disk: what a resumed study would see
             self._last = encoder_hash, encoder, features(encoder, self.material.images, self.device, FEATURE_BATCH)
         return self._last[1:]
+
+    def _write_map(self, encoder_hash: str, path: Path) -> None:
+        """Lay the test images out on a plane, for the report."""
+        images, test_rows = self.material.images, torch.from_numpy(self.material.split.test_rows)
+        assert images.labels is not None
+        plane = embedding_map(self._encoded(encoder_hash)[1][test_rows], images.labels[test_rows], images.ids[test_rows])
+        files.write_text(path, plane.to_csv(index=False))
 
     def pool(self, fraction: float) -> ImageSet:
         """The images of a fraction of the pool."""

@@ -10,7 +10,8 @@ from torch import Tensor
 from selfstudy import catalog, config
 from selfstudy.errors import UserError
 from selfstudy.rng import Rng
-from selfstudy.views._operation import Operation, apply_to_some, draw_with_choice, in_blocks
+from selfstudy.views._blocks import in_blocks
+from selfstudy.views._operation import Operation, apply_to_some, draw_with_choice
 from selfstudy.views.crop import Crop
 
 
@@ -41,7 +42,8 @@ class Chain:
                 images = apply_to_some(step, images, *columns[start:end])
             return images
 
-        return in_blocks(block, images, list(chain.from_iterable(tables)), sort_by=ways)
+        size = (self.size, self.size)
+        return in_blocks(block, images, list(chain.from_iterable(tables)), size, sort_by=ways)
 
     def with_steps(self, steps: Sequence[Operation]) -> "Chain":
         """The study's own steps instead of the method's. The slot's crop is kept unless the list starts with one."""

@@ -7,15 +7,13 @@ operations, which keeps every intermediate image in cache.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
 from selfstudy.rng import Draws
-
-_BLOCK_VALUES = 3 * 2**17  # of float32, 1.5 MB: the second-level cache of current cores; less pays for more calls
+from selfstudy.views._blocks import in_blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +45,7 @@ class Operation(ABC):
         """Apply to every image, whatever `p`."""
         tables = self.draw(draws, *images.shape[2:])
         way = self.ways(*tables)
-        return in_blocks(self.apply, images, tables, sort_by=() if way is None else (way,))
+        return in_blocks(self.apply, images, tables, images.shape[2:], sort_by=() if way is None else (way,))
 
     @property
     def name(self) -> str:
@@ -80,30 +78,6 @@ def apply_to_some(operation: Operation, images: Tensor, chosen: Tensor, *tables:
         return operation.apply(images, *tables)
     some = operation.apply(images.index_select(0, rows), *(table.index_select(0, rows) for table in tables))
     return images.index_copy_(0, rows, some)
-
-
-def in_blocks(
-    function: Callable[..., Tensor], images: Tensor, tables: Sequence[Tensor], *, sort_by: Sequence[Tensor] = ()
-) -> Tensor:
-    """`function(images, *tables)`, on the CPU a block of images at a time, so that what lies between stays in cache.
-
-    Row i of every table belongs to image i, and `function` treats images one by one, so neither blocks nor their order
-    changes a result. Images with equal numbers in `sort_by` (int64 [N] each, the last matters most) come together.
-    `function` gets images that it may overwrite; `images` are left as they were.
-    """
-    if images.device.type != "cpu":
-        return function(images.clone(), *tables)
-    rows = torch.arange(len(images))
-    for key in sort_by:
-        rows = rows[key[rows].argsort(stable=True)]
-    result = None
-    for block in rows.split(max(1, _BLOCK_VALUES // max(1, images.shape[1:].numel()))):
-        part = function(*(table.index_select(0, block) for table in (images, *tables)))
-        if result is None:
-            result = part.new_empty(len(images), *part.shape[1:])
-        result.index_copy_(0, block, part)
-    assert result is not None
-    return result
 
 
 def per_image(table: Tensor) -> Tensor:

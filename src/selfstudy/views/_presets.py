@@ -15,10 +15,10 @@ PRESETS: Mapping[str, tuple[object, ...]] = {
     # What a hand may change without changing what it wrote: slant, place, size, wobble (Simard et al. 2003), pen width.
     "digits": (
         {"crop": {"scale": [1.0, 1.0], "ratio": [1.0, 1.0]}},
-        {"affine": {"degrees": 15.0, "translate": 0.1, "scale": [0.8, 1.2], "shear": 15.0}},
-        {"elastic": {"alpha": 1.4, "sigma": 4.0}},
         {"dilation": {"p": 0.25, "size": 3}},
         {"erosion": {"p": 0.25, "size": 2}},
+        {"affine": {"degrees": 25, "translate": 0.1, "scale": [0.7, 1.3], "shear": 19}},
+        {"elastic": {"alpha": 1.4, "sigma": 4.0}},
     ),
 }
 

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from selfstudy.rng import Draws
+from selfstudy.views._blocks import in_blocks
 from selfstudy.views._boxes import Boxes, random_boxes
-from selfstudy.views._operation import Operation, check_range, in_blocks
+from selfstudy.views._operation import Operation, check_range
 from selfstudy.views._products import two_products
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -50,7 +51,7 @@ class Crop(Operation):
     def to_size(self, images: Tensor, draws: Draws, size: int) -> Tensor:
         """Uint8 or float [0, 1] [N, C, H, W] to float32 [N, C, size, size] in [0, 1]."""
         tables = self.draw(draws, *images.shape[2:])
-        return in_blocks(lambda images, *tables: self.resize(images, size, size, *tables), images, tables)
+        return in_blocks(lambda some, *own: self.resize(some, size, size, *own), images, tables, (size, size))
 
     def resize(self, images: Tensor, height: int, width: int, *tables: Tensor) -> Tensor:
         """Uint8 or float [0, 1] [N, C, H, W] to float32 [N, C, height, width], given what `draw` made."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from selfstudy.rng import Draws
@@ -66,7 +67,7 @@ def displacement(noise: Tensor, height: int, width: int, alpha: float, sigma: fl
 def _smoothing(side: int, sigma: float, device: torch.device) -> Tensor:
     """[side, G]: Gaussian weights of the nodes at every pixel, each row of length 1."""
     distance = torch.arange(side)[:, None] - nodes(side, sigma)
-    weights = torch.exp(-0.5 * (distance / sigma) ** 2)
+    weights = F.threshold(torch.exp(-0.5 * (distance / sigma) ** 2), 1e-12, 0.0)  # denormal numbers would be slow
     return (weights / weights.norm(dim=1, keepdim=True)).to(device)
 
 

@@ -24,5 +24,5 @@ class Grey(Operation):
 
 
 def grey(images: Tensor) -> Tensor:
-    """Float32 [N, C, H, W] to its luma in all C channels. One channel is grey already."""
-    return luma(images, out=torch.empty_like(images[:, :1])).expand_as(images)
+    """Float32 [N, C, H, W] to its luma in all C channels, in place. One channel is grey already."""
+    return images.copy_(luma(images, out=torch.empty_like(images[:, :1])))
