@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightly.transforms import SimCLRTransform
+from lightly.transforms.simclr_transform import SimCLRTransform
 from lightly.transforms.utils import IMAGENET_NORMALIZE
 from PIL import Image
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -80,6 +81,19 @@ def test_a_batch_is_its_images_one_by_one(operation: Operation, channels: int, m
     assert torch.equal(operation(images[order], draws_of(index[order])), whole[order])
     monkeypatch.setattr(_blocks, "_BLOCK_VALUES", 7 * images[0].numel())
     assert torch.equal(operation(images, draws_of(index)), whole)
+
+
+def test_threads_change_nothing(operation: Operation):
+    images, index = pictures(30, 3, 28, 28), torch.arange(30)
+    alone = operation(images, draws_of(index))
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert torch.equal(operation(images, draws_of(index)), alone)
+        with ThreadPoolExecutor(1) as another:
+            assert torch.get_num_threads() == another.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_draws_decide_and_nothing_else(operation: Operation):

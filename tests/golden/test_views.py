@@ -4,6 +4,7 @@ Each test names a mutation that fails it.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from selfstudy.views import Chain, Crop, Operation, papers
 from selfstudy.views._boxes import Boxes, random_boxes
 from selfstudy.views._fields import field_seeds, normal_field, uniform_field
 from selfstudy.views._morphology import window_extreme
-from selfstudy.views._operation import apply_to_some, draw_with_choice
+from selfstudy.views._operation import apply_to_some, choose_results, draw_with_choice, pick_rows
 from selfstudy.views.affine import Affine, affine
 from selfstudy.views.blur import Blur, blur, radius_for
 from selfstudy.views.crop import crop
@@ -29,7 +30,7 @@ from selfstudy.views.elastic import displacement, elastic, nodes
 from selfstudy.views.erase import Erase, erase
 from selfstudy.views.erosion import Erosion
 from selfstudy.views.flip import Flip
-from selfstudy.views.grey import grey
+from selfstudy.views.grey import Grey, grey
 from selfstudy.views.jitter import ORDERS, Jitter, all_at_once, jitter, run_by_run
 from selfstudy.views.noise import Noise, add_noise
 from selfstudy.views.solarise import solarise
@@ -441,12 +442,13 @@ class TestEraseAndNoise:
 
 
 class TestSome:
-    @pytest.mark.parametrize("operation", [Jitter(p=0.3), Blur(p=0.3), Affine(p=0.3)])
-    def test_chosen_images_are_changed_and_the_others_are_not(self, operation: Operation):
-        """Mutation: the chosen images' tables taken from the first rows."""
+    @pytest.mark.parametrize("way", [apply_to_some, pick_rows, choose_results])  # the last is the way of GPUs
+    @pytest.mark.parametrize("operation", [Jitter(p=0.3), Blur(p=0.3), Affine(p=0.3), Grey(p=0.3)])
+    def test_chosen_images_are_changed_and_the_others_are_not(self, operation: Operation, way: Callable[..., Tensor]):
+        """Mutation: the chosen images' tables taken from the first rows; the operation let loose on the others too."""
         images, draws = pictures(300, 3, 8).float() / 255, draws_of(300)
         chosen, *tables = draw_with_choice(operation, draws, 8, 8)
-        some = apply_to_some(operation, images.clone(), chosen, *tables)
+        some = way(operation, images.clone(), chosen, *tables)
         everyone = operation(images, draws)
         assert torch.equal(some[~chosen], images[~chosen])
         assert torch.equal(some[chosen], everyone[chosen])

@@ -69,8 +69,12 @@ def apply_to_some(operation: Operation, images: Tensor, chosen: Tensor, *tables:
     """
     if operation.p == 1.0:
         return operation.apply(images, *tables)
-    if images.device.type != "cpu":  # picking rows would wait for the device; computing all of them is cheaper
-        return torch.where(per_image(chosen), operation.apply(images, *tables), images)
+    way = pick_rows if images.device.type == "cpu" else choose_results
+    return way(operation, images, chosen, *tables)
+
+
+def pick_rows(operation: Operation, images: Tensor, chosen: Tensor, *tables: Tensor) -> Tensor:
+    """`apply_to_some`, computing no more than is needed."""
     rows = chosen.nonzero()[:, 0]
     if len(rows) == 0:
         return images
@@ -78,6 +82,11 @@ def apply_to_some(operation: Operation, images: Tensor, chosen: Tensor, *tables:
         return operation.apply(images, *tables)
     some = operation.apply(images.index_select(0, rows), *(table.index_select(0, rows) for table in tables))
     return images.index_copy_(0, rows, some)
+
+
+def choose_results(operation: Operation, images: Tensor, chosen: Tensor, *tables: Tensor) -> Tensor:
+    """`apply_to_some` without asking the device which rows are chosen: waiting for that costs more than computing all."""
+    return torch.where(per_image(chosen), operation.apply(images.clone(), *tables), images)
 
 
 def per_image(table: Tensor) -> Tensor:
