@@ -1,6 +1,6 @@
 """The built-in study as a newcomer runs it: its time, its memory, when the first learned row appears, and its accuracies.
 
-    python benchmarks/digits.py            # ten minutes; writes benchmarks/digits.md
+python benchmarks/digits.py            # ten minutes; writes benchmarks/digits.md
 """
 
 import json
@@ -23,7 +23,9 @@ def main() -> None:
     started, first, peak_bytes = time.perf_counter(), 0.0, 0
     log = folder.parent / "log"
     with log.open("w", encoding="utf-8") as output:
-        process = psutil.Popen([sys.executable, "-m", "selfstudy.cli", "study", "--out", str(folder)], stdout=output, stderr=output)
+        process = psutil.Popen(
+            [sys.executable, "-m", "selfstudy.cli", "study", "--out", str(folder)], stdout=output, stderr=output
+        )
         while process.poll() is None:
             time.sleep(0.2)
             try:

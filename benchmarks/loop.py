@@ -1,6 +1,6 @@
 """What `fit` adds to a hand-written loop of the same step: SimCLR on mnist5k, both in turn in one process.
 
-    python benchmarks/loop.py            # writes benchmarks/loop.md
+python benchmarks/loop.py            # writes benchmarks/loop.md
 """
 
 import statistics
@@ -25,7 +25,12 @@ STEPS, ROUNDS = 40, 7
 
 def main() -> None:
     images = load("mnist5k", image_size=28)
-    settings = resolve("simclr", {"backbone": "conv4", "views": "digits", "images_seen": 256 * STEPS, "batch_size": 256}, images.card, "loop")
+    settings = resolve(
+        "simclr",
+        {"backbone": "conv4", "views": "digits", "images_seen": 256 * STEPS, "batch_size": 256},
+        images.card,
+        "loop",
+    )
     rng = Rng.from_seed(0)
     data = Data(images, settings.chains(), rng)
     ours, plain = [], []

@@ -62,9 +62,11 @@ def main(row: str, overrides: dict[str, object]) -> None:
                 pool_rows=torch.from_numpy(parts.train_rows), encoder=encoder, features=values,
             )  # fmt: skip
             if row == "supervised":
-                if label != 1 and draw > 0 or draw > 2:
+                if (label != 1 and draw > 0) or draw > 2:
                     continue
-                protocol: Protocol = Finetune(config.validate(FinetuneConfig, {"views": views, **overrides} | {}, "trial"))
+                protocol: Protocol = Finetune(
+                    config.validate(FinetuneConfig, {"views": views, **overrides} | {}, "trial")
+                )
                 scores = protocol.run(task, Rng.from_seed(draw))
                 found.setdefault(str(label), []).append(scores.metrics["accuracy"])
                 continue
@@ -77,7 +79,7 @@ def main(row: str, overrides: dict[str, object]) -> None:
     means = {key: round(float(np.mean(value)), 4) for key, value in found.items()}
     line = [row, json.dumps(overrides), seed, json.dumps(means), round(seconds, 1), losses]
     with TRIALS.open("a", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerow(line)
+        csv.writer(file, lineterminator="\n").writerow(line)
     print(*line, f"total {time.perf_counter() - started:.0f} s")
 
 

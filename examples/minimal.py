@@ -32,7 +32,9 @@ class Encoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.convolutions = nn.Sequential(*block(1, 48, 4, 2), *block(48, 64, 3, 2), *block(64, 128, 3, 1), *block(128, 128, 3, 1))
+        self.convolutions = nn.Sequential(
+            *block(1, 48, 4, 2), *block(48, 64, 3, 2), *block(64, 128, 3, 1), *block(128, 128, 3, 1)
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         return self.convolutions((images - 0.13) / 0.31).mean((2, 3))
@@ -60,7 +62,9 @@ def nt_xent(z: Tensor) -> Tensor:
 def pretrain(images: Tensor) -> Encoder:
     torch.manual_seed(0)
     encoder = Encoder()
-    projector = nn.Sequential(nn.Linear(128, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, 128), nn.BatchNorm1d(128))
+    projector = nn.Sequential(
+        nn.Linear(128, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, 128), nn.BatchNorm1d(128)
+    )
     model = nn.Sequential(encoder, projector).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LR, weight_decay=WEIGHT_DECAY, fused=True)
     steps = EPOCHS * (len(images) // BATCH)

@@ -33,10 +33,15 @@ def find(folder: str, name: str, contract: type[Contract]) -> type[Contract]:
         module = importlib.import_module(f"selfstudy.{folder}.{name}")
     else:
         raise UserError(f'there is no {folder.removesuffix("s")} "{name}".{nearest(name, names(folder))}')
-    found = [member for _, member in inspect.getmembers(module, inspect.isclass)
-             if issubclass(member, contract) and member.__module__ == module.__name__ and not member.__name__.startswith("_")]
+    found = [
+        member
+        for _, member in inspect.getmembers(module, inspect.isclass)
+        if issubclass(member, contract) and member.__module__ == module.__name__ and not member.__name__.startswith("_")
+    ]
     if len(found) != 1:
-        raise UserError(f"{module.__file__} defines {len(found)} classes of the kind {contract.__name__}, but must define exactly one")
+        raise UserError(
+            f"{module.__file__} defines {len(found)} classes of the kind {contract.__name__}, but must define exactly one"
+        )
     return found[0]
 
 

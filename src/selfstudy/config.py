@@ -12,7 +12,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from selfstudy.errors import UserError, nearest
 
-
 Settings = TypeVar("Settings")
 
 
@@ -28,13 +27,19 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")]
+    letter: [
+        (tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
+    ]
     for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:(?:[0-9][0-9_]*)?\.[0-9_]+(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+|[0-9][0-9_]*\.|\.inf|\.nan)$"),
+    re.compile(
+        r"^[-+]?(?:(?:[0-9][0-9_]*)?\.[0-9_]+(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+|[0-9][0-9_]*\.|\.inf|\.nan)$"
+    ),
     list("-+0123456789."),
 )
 
@@ -92,7 +97,7 @@ def validate(kind: type[Settings], values: object, place: str) -> Settings:
         if key not in known:
             raise UserError(f'{place}: there is no setting "{key}".{nearest(str(key), known)}')
     try:
-        return _adapter(kind).validate_python(dict(values))
+        return _adapter(kind).validate_python(dict(values))  # type: ignore[arg-type]  # classes are hashable
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"] if not (isinstance(part, str) and "[" in part)) or "value"
@@ -101,4 +106,6 @@ def validate(kind: type[Settings], values: object, place: str) -> Settings:
             raise UserError(f'{place}: the setting "{name}" is missing') from None
         if first["type"] == "value_error" and not first["loc"]:  # the record's own check, which names its setting
             raise UserError(f"{place}: {first['ctx']['error']}") from None
-        raise UserError(f"{place}: {name} is {first['input']!r}, but {message.replace('input', 'it').replace('value error, ', '')}") from None
+        raise UserError(
+            f"{place}: {name} is {first['input']!r}, but {message.replace('input', 'it').replace('value error, ', '')}"
+        ) from None

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfstudy import catalog, files
+from selfstudy import catalog, config, files
 from selfstudy.errors import UserError
 
 Fit = Literal["crop", "pad", "squash"]
@@ -48,7 +48,9 @@ class Backbone(nn.Module, ABC):
 
     def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         """[N, 1 + K, dim]: the class token and the K patches in `keep` (int64 [N, K], all patches if None)."""
-        raise UserError(f"backbone {self.spec.name} has no tokens: this method needs a vision transformer such as vit_tiny_patch16_224")
+        raise UserError(
+            f"backbone {self.spec.name} has no tokens: this method needs a vision transformer such as vit_tiny_patch16_224"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,9 @@ class Feed:
         """Uint8 [N, C', S', S'] to float32 in [0, 1], [N, channels, size, size] less what `region` cuts away."""
         images = match_channels(images, self.channels).float() / 255
         if images.shape[-1] != self.size:
-            images = F.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True, align_corners=False)
+            images = F.interpolate(
+                images, size=(self.size, self.size), mode="bilinear", antialias=True, align_corners=False
+            )
         half = self.size // 2
         match self.region:
             case "whole":
@@ -146,13 +150,15 @@ class Encoder:
             card = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
             content = (folder / "encoder.safetensors").read_bytes()
         except FileNotFoundError as error:
-            raise UserError(f"{folder} holds no encoder ({Path(error.filename).name} is missing); is it a run folder?") from None
+            raise UserError(
+                f"{folder} holds no encoder ({Path(error.filename).name} is missing); is it a run folder?"
+            ) from None
         if hashlib.sha256(content).hexdigest() != card["sha256"]:
             raise UserError(f"{folder / 'encoder.safetensors'} is damaged: its checksum is not the one in encoder.json")
-        spec = BackboneSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in card["backbone"].items()})
+        spec = config.validate(BackboneSpec, card["backbone"], str(folder / "encoder.json"))
         backbone = build_backbone(spec)
         backbone.load_state_dict(safetensors.torch.load(content))
-        return cls(backbone, Feed(**card["feed"]), card["provenance"])
+        return cls(backbone, config.validate(Feed, card["feed"], str(folder / "encoder.json")), card["provenance"])
 
 
 def build_backbone(spec: BackboneSpec) -> Backbone:

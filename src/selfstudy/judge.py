@@ -92,7 +92,7 @@ def judge(
 
 
 def _protocol(name: str, settings: JudgeSettings) -> Protocol:
-    kind = catalog.find("evaluation", name, Protocol)  # type: ignore[type-abstract]
+    kind = catalog.find("evaluation", name, Protocol)
     chooses = any(setting.name == "metric" for setting in fields(kind.Config))
     values = {"metric": settings.metric} if chooses else {}
     return kind(config.validate(kind.Config, {**values, **settings.settings.get(name, {})}, name))

@@ -5,7 +5,7 @@ sees no labels unless it says so. Everything random comes from counter-based str
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -43,7 +43,9 @@ class Recipe:
     source: str  # where these numbers come from
     optimizer: Literal["sgd", "adamw", "lars"]
     lr: float
-    lr_scaling: Literal["linear", "sqrt", "none"] = "linear"  # lr is for a batch of 256 images and scaled to the actual one
+    lr_scaling: Literal["linear", "sqrt", "none"] = (
+        "linear"  # lr is for a batch of 256 images and scaled to the actual one
+    )
     weight_decay: float
     momentum: float = 0.9  # sgd, lars
     betas: tuple[float, float] = (0.9, 0.999)  # adamw
@@ -53,7 +55,9 @@ class Recipe:
     final_lr_factor: float = 0.0  # the half cosine ends at this share of the peak
     clip_norm: float = 0.0  # largest norm of the whole gradient; 0 clips nothing
     backbone: str
-    config: Mapping[str, object] = field(default_factory=dict)  # fields of the method's Config that differ from the paper
+    config: Mapping[str, object] = field(
+        default_factory=dict
+    )  # fields of the method's Config that differ from the paper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +131,9 @@ class Method(nn.Module, ABC):
         """What is kept after training, and how it is fed."""
 
 
-def split_decay(params: Sequence[nn.Parameter] | object) -> list[ParamGroup]:
+def split_decay(params: Iterable[nn.Parameter]) -> list[ParamGroup]:
     """Two groups: weights that decay; biases and norms that do not. Parameters without gradient are left out."""
-    trained = [p for p in params if p.requires_grad]  # type: ignore[attr-defined]
+    trained = [p for p in params if p.requires_grad]
     groups = [
         ParamGroup(params=[p for p in trained if p.ndim > 1]),
         ParamGroup(params=[p for p in trained if p.ndim <= 1], weight_decay_scale=0.0),

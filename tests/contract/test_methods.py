@@ -194,7 +194,9 @@ class TestCachedGradients:
         made, data, settings = built(method, pictures, backbone="test_vit")
         made.double()
         views = made.views(data.batch(0, 8), data.rng, data.chains)
-        views = replace(views, tensors={n: v.double() if v.is_floating_point() else v for n, v in views.tensors.items()})
+        views = replace(
+            views, tensors={n: v.double() if v.is_floating_point() else v for n, v in views.tensors.items()}
+        )
         backward(made, views, late_step(made, data, settings), chunk_size)
         return {name: p.grad for name, p in made.named_parameters() if p.grad is not None}
 
@@ -217,13 +219,13 @@ class TestCachedGradients:
 
 class TestRefusals:
     def test_unknown_names_get_the_nearest(self, pictures: ImageSet):
-        with pytest.raises(UserError, match='there is no method "simclrr". Did you mean "simclr"?'):
+        with pytest.raises(UserError, match=r'there is no method "simclrr". Did you mean "simclr"?'):
             settings_of("simclrr", pictures)
-        with pytest.raises(UserError, match='no setting "temprature". Did you mean "temperature"?'):
+        with pytest.raises(UserError, match=r'no setting "temprature". Did you mean "temperature"?'):
             settings_of("simclr", pictures, **{"method.temprature": 0.2})
-        with pytest.raises(UserError, match='no setting "epoch". Did you mean "epochs"?'):
+        with pytest.raises(UserError, match=r'no setting "epoch". Did you mean "epochs"?'):
             settings_of("simclr", pictures, epoch=3)
-        with pytest.raises(UserError, match='no backbone "resnet81". Did you mean'):
+        with pytest.raises(UserError, match=r'no backbone "resnet81". Did you mean'):
             built("simclr", pictures, backbone="resnet81")
 
     def test_a_batch_of_one_is_refused_where_it_cannot_work(self, pictures: ImageSet):

@@ -33,7 +33,13 @@ class Poisoned(SimCLR):
 
 
 def poisoned(digits: ImageSet, bad_steps: tuple[int, ...]) -> tuple[Poisoned, Data, Training]:
-    overrides = {"backbone": "conv4", "batch_size": 32, "images_seen": 32 * 40, "method.hidden_dim": 16, "method.out_dim": 8}
+    overrides = {
+        "backbone": "conv4",
+        "batch_size": 32,
+        "images_seen": 32 * 40,
+        "method.hidden_dim": 16,
+        "method.out_dim": 8,
+    }
     settings = resolve("simclr", overrides, digits.card, "test")
     rng = Rng.from_seed(0)
     method = build_method(settings, digits, rng)
@@ -54,7 +60,7 @@ def test_a_bad_batch_is_left_out_and_said(digits: ImageSet):
 
 def test_a_run_of_bad_batches_stops_in_words(digits: ImageSet):
     method, data, training = poisoned(digits, tuple(range(5, 40)))
-    with pytest.raises(RunError, match="at step 8, after 3 batches were already left out. Usual causes"):
+    with pytest.raises(RunError, match=r"at step 8, after 3 batches were already left out. Usual causes"):
         fit(method, data, training, device=CPU, progress=Progress(quiet=True))
 
 
@@ -108,7 +114,9 @@ except RunError as error:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on file size to stand in for a full disk")
 def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(tmp_path: Path):
-    result = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True
+    )
     assert "cannot write" in result.stdout and "make room" in result.stdout
     assert not list((tmp_path / "checkpoint").glob("step-*"))
 
@@ -119,7 +127,10 @@ def test_frozen_groups_do_not_move_before_their_epoch(digits: ImageSet):
     class Frozen(SimCLR):
         def param_groups(self):
             projector = list(self.project.parameters())
-            return [ParamGroup(params=list(self.backbone.parameters())), ParamGroup(params=projector, freeze_until_epoch=1)]
+            return [
+                ParamGroup(params=list(self.backbone.parameters())),
+                ParamGroup(params=projector, freeze_until_epoch=1),
+            ]
 
     method, data, training = poisoned(digits, ())
     method.__class__ = Frozen

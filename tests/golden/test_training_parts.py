@@ -43,7 +43,9 @@ class TestLars:
 
 
 class TestSchedules:
-    @pytest.mark.parametrize(("progress", "value"), [(0, 0.996), (0.25, 0.99658579), (0.5, 0.998), (0.75, 0.99941421), (1, 1.0)])
+    @pytest.mark.parametrize(
+        ("progress", "value"), [(0, 0.996), (0.25, 0.99658579), (0.5, 0.998), (0.75, 0.99941421), (1, 1.0)]
+    )
     def test_teacher_momentum(self, progress: float, value: float):
         """BYOL §3.3. Mutation: a linear schedule agrees only at 0, 0.5 and 1."""
         assert cosine(0.996, 1.0)(progress) == pytest.approx(value, abs=1e-8)
@@ -147,5 +149,3 @@ class TestCheckpoint:
         (tmp_path / "step-000000003").mkdir()
         loaded, complaints = checkpoint.load_latest(tmp_path)
         assert loaded is None and len(complaints) == 1
-
-

@@ -39,17 +39,31 @@ def accuracy(images: ImageSet, values: torch.Tensor) -> float:
 
 def gain(method: str, images: ImageSet, folder: Path, seed: int) -> float:
     """Accuracy above the untrained encoder's. The same views for every method: those of the built-in study."""
-    overrides = {"backbone": "conv4", "views": "digits", "epochs": EPOCHS, "batch_size": 64, "lr": 2e-3, "lr_scaling": "none", "seed": seed}
+    overrides = {
+        "backbone": "conv4",
+        "views": "digits",
+        "epochs": EPOCHS,
+        "batch_size": 64,
+        "lr": 2e-3,
+        "lr_scaling": "none",
+        "seed": seed,
+    }
     own = {"byol": {"method.momentum": 0.95, "method.hidden_dim": 256, "method.out_dim": 64}}.get(method, {})
-    run = pretrain(resolve(method, overrides | own, images.card, "test"), images, folder, progress=Progress(quiet=True), device=CPU)
+    run = pretrain(
+        resolve(method, overrides | own, images.card, "test"), images, folder, progress=Progress(quiet=True), device=CPU
+    )
     assert run.card["status"] == "done" and run.card["health"]["verdict"] != "collapsed"
     before = untrained("conv4", "small", images, seed)
-    return accuracy(images, features(run.encoder, images, CPU, 512)) - accuracy(images, features(before, images, CPU, 512))
+    return accuracy(images, features(run.encoder, images, CPU, 512)) - accuracy(
+        images, features(before, images, CPU, 512)
+    )
 
 
 @pytest.fixture(scope="module")
 def some_digits(mnist: ImageSet) -> ImageSet:
-    return mnist.select(draw_labels(mnist, split(mnist, test=1000, rng=Rng.from_seed(0)), NUM_IMAGES // 10, 0, Rng.from_seed(0)).rows)
+    return mnist.select(
+        draw_labels(mnist, split(mnist, test=1000, rng=Rng.from_seed(0)), NUM_IMAGES // 10, 0, Rng.from_seed(0)).rows
+    )
 
 
 def test_every_method_has_a_margin():

@@ -31,7 +31,9 @@ def root_mean_squared_error(drawn: np.ndarray, images: np.ndarray) -> float:
     return float(np.mean([math.sqrt(float(((a - b) ** 2).mean())) for a, b in zip(drawn, images, strict=True)]))
 
 
-def lars(weights: list[np.ndarray], gradients: list[list[np.ndarray]], lr: float, momentum: float, weight_decay: float) -> list[np.ndarray]:
+def lars(
+    weights: list[np.ndarray], gradients: list[list[np.ndarray]], lr: float, momentum: float, weight_decay: float
+) -> list[np.ndarray]:
     """LARS of FAIR's code, step by step; `gradients[t][i]` is of weight i at step t."""
     weights = [w.astype(float).copy() for w in weights]
     buffers = [np.zeros_like(w) for w in weights]

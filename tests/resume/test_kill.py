@@ -28,7 +28,14 @@ def run(method: str, folder: Path, checkpoint_seconds: float) -> None:
     widths = {f"method.{key}": 64 for key in ("hidden_dim", "out_dim", "decoder_width") if _has(method, key)}
     overrides = {"backbone": "conv4", "batch_size": 32, "epochs": 4, "seed": 3} | widths
     settings = resolve(method, overrides, images.card, "test")
-    pretrain(settings, images, folder, progress=Progress(quiet=True), device=torch.device("cpu"), checkpoint_seconds=checkpoint_seconds)
+    pretrain(
+        settings,
+        images,
+        folder,
+        progress=Progress(quiet=True),
+        device=torch.device("cpu"),
+        checkpoint_seconds=checkpoint_seconds,
+    )
 
 
 def _has(method: str, key: str) -> bool:
@@ -40,7 +47,9 @@ def _has(method: str, key: str) -> bool:
 @pytest.fixture(scope="module", autouse=True)
 def _preloaded():
     if CONTEXT.get_start_method() == "forkserver":
-        CONTEXT.set_forkserver_preload(["selfstudy.training", "selfstudy.methods.simclr", "sklearn.datasets", "tests.resume.test_kill"])
+        CONTEXT.set_forkserver_preload(
+            ["selfstudy.training", "selfstudy.methods.simclr", "sklearn.datasets", "tests.resume.test_kill"]
+        )
 
 
 @pytest.mark.parametrize("method", catalog.names("methods"))
@@ -84,7 +93,9 @@ def test_interrupt_keeps_what_was_done(tmp_path: Path):
     process = CONTEXT.Process(target=run, args=("simclr", tmp_path, 1e9))
     process.start()
     deadline = time.monotonic() + 60
-    while not (tmp_path / "metrics.jsonl").exists() or len((tmp_path / "metrics.jsonl").read_text(encoding="utf-8")) < 500:
+    while (
+        not (tmp_path / "metrics.jsonl").exists() or len((tmp_path / "metrics.jsonl").read_text(encoding="utf-8")) < 500
+    ):
         assert time.monotonic() < deadline and process.exitcode is None
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGINT)

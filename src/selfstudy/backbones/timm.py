@@ -7,6 +7,8 @@ Stem    "small" replaces a ResNet's 7x7 stride-2 stem and max-pooling by a 3x3 s
         image size; their patch size is in their name.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +24,7 @@ class Timm(Backbone):
         super().__init__()
         self.spec = spec
         self.normalise = Normalise(spec.mean, spec.std)
-        self.model = _create(spec)
+        self.model: Any = _create(spec)  # timm has no common base class
         self.dim = int(self.model.num_features)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -46,7 +48,7 @@ def _is_plain_vit(model: nn.Module) -> bool:
     return isinstance(model, VisionTransformer) and model.num_prefix_tokens == 1
 
 
-def _create(spec: BackboneSpec) -> nn.Module:
+def _create(spec: BackboneSpec) -> Any:
     import timm
     from timm.models.resnet import ResNet
 
@@ -59,14 +61,15 @@ def _create(spec: BackboneSpec) -> nn.Module:
     except (RuntimeError, AssertionError, ValueError) as error:
         shape = f"{spec.channels} x {spec.image_size} x {spec.image_size}"
         raise UserError(f"backbone {spec.name} cannot take {shape} images: {error}") from None
-    if spec.stem == "small" and isinstance(model, ResNet):
+    is_resnet = isinstance(model, ResNet)
+    if spec.stem == "small" and is_resnet:
         model.conv1 = nn.Conv2d(spec.channels, model.bn1.num_features, 3, stride=1, padding=1, bias=False)
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
         model.maxpool = nn.Identity()
     return model
 
 
-def _create_for_size(spec: BackboneSpec) -> nn.Module:
+def _create_for_size(spec: BackboneSpec) -> Any:
     import timm
 
     try:

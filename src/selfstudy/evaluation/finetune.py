@@ -77,7 +77,7 @@ class Classifier(Method):
             self.classify = nn.Linear(encoder.dim, num_classes)
 
     @classmethod
-    def chains(cls, config: Config, data: DataCard) -> Mapping[str, Chain]:
+    def chains(cls, config: Any, data: DataCard) -> Mapping[str, Chain]:
         return {"base": _chain(config, data.image_size)}
 
     def views(self, batch: Batch, rng: Rng, chains: Mapping[str, Chain]) -> Views:

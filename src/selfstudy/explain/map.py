@@ -32,7 +32,12 @@ def embedding_map(features: Tensor, labels: Tensor, ids: Sequence[str]) -> pd.Da
     plane = plane - (plane.max(0) + plane.min(0)) / 2
     plane = plane / max(np.abs(plane).max(), 1e-12)
     return pd.DataFrame(
-        {"id": [ids[row] for row in keep], "x": plane[:, 0].round(3), "y": plane[:, 1].round(3), "label": labels.numpy()[keep]}
+        {
+            "id": [ids[row] for row in keep],
+            "x": plane[:, 0].round(3),
+            "y": plane[:, 1].round(3),
+            "label": labels.numpy()[keep],
+        }
     )
 
 

@@ -25,7 +25,7 @@ ERROR_FLOOR = 1e-8  # squared pixel error; keeps the root's gradient finite for 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Settings:
     decoder_width: int = 128  # channels of the decoder's first and smallest grid
 
 
@@ -37,7 +37,7 @@ def root_mean_squared_error(drawn: Tensor, images: Tensor) -> Tensor:
 
 
 class Autoencoder(Method):
-    Config = Config
+    Config = Settings
     recipes = {
         "paper": Recipe(
             source="the label-efficiency study names loss, views and batch; its optimiser is not stated: Adam's default rate",
@@ -52,14 +52,14 @@ class Autoencoder(Method):
     }  # fmt: skip
 
     @classmethod
-    def requires(cls, config: Config, data: DataCard) -> Requirements:
+    def requires(cls, config: Settings, data: DataCard) -> Requirements:
         return Requirements(smallest_batch=2)  # BatchNorm in the decoder
 
     @classmethod
-    def chains(cls, config: Config, data: DataCard) -> Mapping[str, Chain]:
+    def chains(cls, config: Settings, data: DataCard) -> Mapping[str, Chain]:
         return {"base": papers.autoencoder(data.image_size)}
 
-    def __init__(self, make_backbone: MakeBackbone, data: DataCard, config: Config) -> None:
+    def __init__(self, make_backbone: MakeBackbone, data: DataCard, config: Settings) -> None:
         super().__init__(make_backbone, data, config)
         self.backbone = make_backbone()
         self.draw = ConvolutionalDecoder(self.backbone.dim, data.channels, data.image_size, config.decoder_width)

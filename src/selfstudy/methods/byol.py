@@ -26,7 +26,7 @@ from selfstudy.views import Chain, papers
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Settings:
     hidden_dim: int = 4096  # width of the hidden layer of projector and predictor
     out_dim: int = 256  # D
     momentum: float = 0.996  # of the teacher at the start; a cosine takes it to 1 (0.99 for 300 epochs, paper App. J)
@@ -42,7 +42,7 @@ def regression(p: Tensor, z: Tensor) -> Tensor:
 
 
 class BYOL(Method):
-    Config = Config
+    Config = Settings
     recipes = {
         "paper": Recipe(
             source="paper §3.3: LARS, learning rate 0.2 x batch / 256, 10 warm-up epochs, ResNet-50",
@@ -56,24 +56,28 @@ class BYOL(Method):
     }  # fmt: skip
 
     @classmethod
-    def requires(cls, config: Config, data: DataCard) -> Requirements:
+    def requires(cls, config: Settings, data: DataCard) -> Requirements:
         return Requirements(smallest_batch=2)  # BatchNorm in the heads
 
     @classmethod
-    def chains(cls, config: Config, data: DataCard) -> Mapping[str, Chain]:
+    def chains(cls, config: Settings, data: DataCard) -> Mapping[str, Chain]:
         return {"first": papers.byol_first(data.image_size), "second": papers.byol_second(data.image_size)}
 
-    def __init__(self, make_backbone: MakeBackbone, data: DataCard, config: Config) -> None:
+    def __init__(self, make_backbone: MakeBackbone, data: DataCard, config: Settings) -> None:
         super().__init__(make_backbone, data, config)
         self.backbone = make_backbone()
         # §3.3: Linear with bias, BatchNorm, ReLU, Linear without bias and without BatchNorm.
-        self.project = heads.mlp(self.backbone.dim, config.hidden_dim, config.out_dim, hidden_bias=True, last_bias=False)
+        self.project = heads.mlp(
+            self.backbone.dim, config.hidden_dim, config.out_dim, hidden_bias=True, last_bias=False
+        )
         self.predict = heads.mlp(config.out_dim, config.hidden_dim, config.out_dim, hidden_bias=True, last_bias=False)
         self.teacher_backbone = ema.teacher_of(self.backbone)
         self.teacher_project = ema.teacher_of(self.project)
 
     def views(self, batch: Batch, rng: Rng, chains: Mapping[str, Chain]) -> Views:
-        return Views(batch.index, {name: chains[name](batch.images, batch.index, rng.fork(name)) for name in ("first", "second")})
+        return Views(
+            batch.index, {name: chains[name](batch.images, batch.index, rng.fork(name)) for name in ("first", "second")}
+        )
 
     def embed(self, views: Views, step: Step) -> Embedded:
         images = torch.cat([views["first"], views["second"]])

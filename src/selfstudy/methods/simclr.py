@@ -24,12 +24,12 @@ from selfstudy.views import Chain, papers
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Settings:
     hidden_dim: int = 2048  # width of the projector's hidden layer
     out_dim: int = 128  # D
     temperature: float = 0.1  # similarities are divided by it; the paper tunes it with the batch size and the data
     jitter_strength: float = 1.0  # 0.5 for small images (paper App. B.9)
-    blur: float = 0.5  # share of the views that are blurred; the paper leaves it out for CIFAR-10 (App. B.9)
+    blur: bool = True  # the paper leaves it out for CIFAR-10 (App. B.9)
 
 
 @in_float32
@@ -46,7 +46,7 @@ def nt_xent(z: Tensor, temperature: float) -> Tensor:
 
 
 class SimCLR(Method):
-    Config = Config
+    Config = Settings
     recipes = {
         "paper": Recipe(
             source="paper App. B.1 and B.8: LARS, learning rate 0.3 x batch / 256, 10 warm-up epochs, ResNet-50",
@@ -55,19 +55,19 @@ class SimCLR(Method):
         "small": Recipe(
             source="views and temperature: paper App. B.9 (CIFAR-10); optimiser and length: benchmarks/digits.md",
             optimizer="adamw", lr=1e-3, weight_decay=1e-4, batch_size=256, epochs=200, warmup_epochs=10, backbone="resnet18",
-            config={"temperature": 0.5, "jitter_strength": 0.5, "blur": 0.0, "hidden_dim": 512},
+            config={"temperature": 0.5, "jitter_strength": 0.5, "blur": False, "hidden_dim": 512},
         ),
     }  # fmt: skip
 
     @classmethod
-    def requires(cls, config: Config, data: DataCard) -> Requirements:
+    def requires(cls, config: Settings, data: DataCard) -> Requirements:
         return Requirements(smallest_batch=2)  # one image has no negatives
 
     @classmethod
-    def chains(cls, config: Config, data: DataCard) -> Mapping[str, Chain]:
+    def chains(cls, config: Settings, data: DataCard) -> Mapping[str, Chain]:
         return {"base": papers.simclr(data.image_size, strength=config.jitter_strength, blur=config.blur)}
 
-    def __init__(self, make_backbone: MakeBackbone, data: DataCard, config: Config) -> None:
+    def __init__(self, make_backbone: MakeBackbone, data: DataCard, config: Settings) -> None:
         super().__init__(make_backbone, data, config)
         self.backbone = make_backbone()
         self.project = heads.mlp(self.backbone.dim, config.hidden_dim, config.out_dim, last_norm="batch")

@@ -1,5 +1,7 @@
 """A convolutional decoder from a feature vector to an image of any size."""
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,8 +22,10 @@ class ConvolutionalDecoder(nn.Module):
         self.start = nn.Linear(dim, width * self.grid**2)
         widths = [max(width // 2**stage, 16) for stage in range(stages + 1)]
         self.stages = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(wide, narrow, 3, padding=1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU(inplace=True))
-            for wide, narrow in zip(widths[:-1], widths[1:], strict=True)
+            nn.Sequential(
+                nn.Conv2d(wide, narrow, 3, padding=1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU(inplace=True)
+            )
+            for wide, narrow in itertools.pairwise(widths)
         )
         self.last = nn.Conv2d(widths[-1], channels, 3, padding=1)
 

@@ -11,13 +11,13 @@ def world_size() -> int:
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(context, rows: Tensor) -> Tensor:
+    def forward(context: object, rows: Tensor) -> Tensor:
         parts = [torch.empty_like(rows) for _ in range(world_size())]
         dist.all_gather(parts, rows.contiguous())
         return torch.cat(parts)
 
     @staticmethod
-    def backward(context, gradient: Tensor) -> Tensor:
+    def backward(context: object, gradient: Tensor) -> Tensor:
         # Every process holds the same loss over all rows. DistributedDataParallel averages the gradients of the
         # weights over processes, so the sum of the processes' gradients is the one that gives the big batch's
         # gradient after that average.

@@ -24,5 +24,6 @@ def follow(teacher: nn.Module, student: nn.Module, momentum: Tensor | float) -> 
     BatchNorm's running statistics are not averaged but come from the teacher's own forward passes, as in the reference
     code of MoCo and BYOL.
     """
-    teachers, students = list(teacher.parameters()), list(student.parameters())
+    teachers: list[Tensor] = list(teacher.parameters())
+    students: list[Tensor] = list(student.parameters())
     torch._foreach_lerp_(teachers, students, 1.0 - float(momentum))

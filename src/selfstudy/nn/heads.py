@@ -1,5 +1,6 @@
 """Projectors and predictors: small perceptrons on top of a backbone's features."""
 
+import itertools
 from typing import Literal
 
 from torch import nn
@@ -14,7 +15,7 @@ def mlp(*widths: int, last_norm: Norm = "none", hidden_bias: bool = False, last_
     so hidden layers have none unless a paper's parameter count asks for it; a last BatchNorm drops the last bias too.
     """
     layers: list[nn.Module] = []
-    for width_in, width_out in zip(widths[:-2], widths[1:-1], strict=True):
+    for width_in, width_out in itertools.pairwise(widths[:-1]):
         layers += [nn.Linear(width_in, width_out, bias=hidden_bias), nn.BatchNorm1d(width_out), nn.ReLU(inplace=True)]
     layers.append(nn.Linear(widths[-2], widths[-1], bias=last_bias and last_norm == "none"))
     if last_norm != "none":

@@ -26,7 +26,7 @@ class LARS(Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closures: fit knows none
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is None:

@@ -60,7 +60,7 @@ def page(record: StudyRecord, summary: Summary, answer: Sequence[str]) -> str:
 def figures(record: StudyRecord, summary: Summary) -> Iterator[Shown]:
     """All figures that have something to show, in their order."""
     looks = styles(record)
-    members = {name: catalog.find("report", name, Figure) for name in catalog.names("report")}  # type: ignore[type-abstract]
+    members = {name: catalog.find("report", name, Figure) for name in catalog.names("report")}
     for name, member in sorted(members.items(), key=lambda item: item[1].place):
         panels = member().draw(record, summary)
         if not panels:

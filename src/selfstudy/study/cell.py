@@ -88,7 +88,7 @@ class Bench:
     def _evaluate(self, cell: Cell) -> Outcome:
         assert isinstance(cell.work, Evaluation)
         folder = self._folder(cell)
-        protocol = catalog.find("evaluation", cell.work.protocol, Protocol)  # type: ignore[type-abstract]
+        protocol = catalog.find("evaluation", cell.work.protocol, Protocol)
         scores = protocol(cell.work.config).run(
             self._task(cell, cell.work, protocol.needs), Rng.from_seed(cell.seed).fork("protocol")
         )
@@ -131,7 +131,9 @@ class Bench:
         """Lay the test images out on a plane, for the report."""
         images, test_rows = self.material.images, torch.from_numpy(self.material.split.test_rows)
         assert images.labels is not None
-        plane = embedding_map(self._encoded(encoder_hash)[1][test_rows], images.labels[test_rows], images.ids[test_rows])
+        plane = embedding_map(
+            self._encoded(encoder_hash)[1][test_rows], images.labels[test_rows], images.ids[test_rows]
+        )
         files.write_text(path, plane.to_csv(index=False))
 
     def pool(self, fraction: float) -> ImageSet:

@@ -165,7 +165,7 @@ class _Planner:
     ) -> Iterator[Cell]:  # fmt: skip
         """The evaluations of an entry, or of one of its encoders, by one protocol: every label count, every draw."""
         evaluation = evaluation or self._evaluation(protocol, {}, f"protocols: {protocol}")
-        kind = catalog.find("evaluation", protocol, Protocol)  # type: ignore[type-abstract]
+        kind = catalog.find("evaluation", protocol, Protocol)
         for label in self.settings.labels:
             for seed, draw in self._design(kind.needs, self.settings.num_draws(label), encoder):
                 begin = None if start is None else Untrained(backbone=start["backbone"], stem=start["stem"], seed=seed)
@@ -224,7 +224,7 @@ class _Planner:
 
     def _evaluation(self, protocol: str, overrides: Mapping[str, object], place: str) -> Evaluation:
         """A protocol's settings: the study's metric and views where it has a use for them, and the row's own."""
-        kind = catalog.find("evaluation", protocol, Protocol).Config  # type: ignore[type-abstract]
+        kind = catalog.find("evaluation", protocol, Protocol).Config
         known = [f.name for f in fields(kind)]
         views = self.settings.views.get("base", ()) if isinstance(self.settings.views, Mapping) else self.settings.views
         study = {"metric": self.settings.metric, **({"views": views} if views else {})}

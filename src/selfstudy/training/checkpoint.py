@@ -50,7 +50,9 @@ class Snapshot:
 
     def restore(self, method: nn.Module, optimizer: Optimizer) -> Position:
         """Put the run back to where the snapshot was taken; the snapshot itself stays usable."""
-        method.load_state_dict({k.removeprefix("method."): v for k, v in self.tensors.items() if k.startswith("method.")})
+        method.load_state_dict(
+            {k.removeprefix("method."): v for k, v in self.tensors.items() if k.startswith("method.")}
+        )
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in self.tensors.items():
@@ -82,7 +84,9 @@ def save(folder: Path, snapshot: Snapshot) -> None:
         files.write_json(temporary / "position.json", {**asdict(snapshot.position), "sha256": checksum})
         os.replace(temporary, target)
     except OSError as error:
-        raise RunError(f"cannot write the checkpoint {target}: {error.strerror}. Earlier checkpoints are kept") from error
+        raise RunError(
+            f"cannot write the checkpoint {target}: {error.strerror}. Earlier checkpoints are kept"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     for old in sorted(folder.glob("step-*"))[:-KEPT]:
@@ -91,7 +95,7 @@ def save(folder: Path, snapshot: Snapshot) -> None:
 
 def load_latest(folder: Path) -> tuple[Snapshot | None, list[str]]:
     """The newest checkpoint that is whole, and a sentence for each damaged one that was passed over."""
-    complaints = []
+    complaints: list[str] = []
     for candidate in sorted(folder.glob("step-*"), reverse=True):
         try:
             record: dict[str, Any] = json.loads((candidate / "position.json").read_text(encoding="utf-8"))

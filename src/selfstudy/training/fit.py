@@ -90,7 +90,7 @@ def fit(
     A loss or gradient that is not finite: the run goes back to its last snapshot and repeats without that batch;
     RunError after the third. A collapse: stops with status "collapsed" or goes on, as `training.on_collapse` says.
     """
-    method.to(device=device, memory_format=torch.channels_last).train()
+    method.to(device=device).to(memory_format=torch.channels_last).train()
     updates = optimizer.build(method.param_groups(), training)
     position, notes = _resume(folder, method, updates)
     snapshot = Snapshot.take(method, updates, position)
@@ -100,7 +100,9 @@ def fit(
     check_every = max(1, min(CHECK_EVERY, data.steps_per_epoch(training.batch_size) // 2))
     started = time.monotonic() - position.seconds
     saved = time.monotonic()
-    progress.start(type(method).__name__, training.steps * training.batch_size, "images", position.step * training.batch_size)
+    progress.start(
+        type(method).__name__, training.steps * training.batch_size, "images", position.step * training.batch_size
+    )
     try:
         while position.step < training.steps and not (watch.collapsed and training.on_collapse == "stop"):
             stop = min(training.steps, position.step + check_every - position.step % check_every)
@@ -124,7 +126,9 @@ def fit(
     finally:
         log.close()
     if not all(torch.isfinite(value).all() for value in method.state_dict().values() if value.is_floating_point()):
-        raise RunError(f"{type(method).__name__}: the last step made weights that are not finite numbers. {NOT_FINITE_CAUSES}")
+        raise RunError(
+            f"{type(method).__name__}: the last step made weights that are not finite numbers. {NOT_FINITE_CAUSES}"
+        )
     progress.finish("")
     return Fit(
         status="collapsed" if watch.collapsed else "done", steps=position.step,
@@ -145,7 +149,13 @@ class _Stretch:
 
 
 def _train(
-    method: Method, updates: Optimizer, data: Data, training: Training, position: Position, stop: int, device: torch.device
+    method: Method,
+    updates: Optimizer,
+    data: Data,
+    training: Training,
+    position: Position,
+    stop: int,
+    device: torch.device,
 ) -> _Stretch:
     """Steps `position.step` to `stop` - 1, without once waiting for the device."""
     first_bad, norm, rate, output = torch.tensor(-1, device=device), torch.tensor(0.0, device=device), 0.0, None
@@ -238,6 +248,8 @@ def _validation_loss(method: Method, data: Data, step: Step, batch_size: int, de
     size = min(batch_size, len(data.held_out))
     rows = [part for part in torch.arange(len(data.held_out)).split(size) if len(part) == size]
     rng = data.rng.fork("held out")
-    losses = [float(method(method.views(data.held_out.at(part).to(device), rng, data.chains), step).loss) for part in rows]
+    losses = [
+        float(method(method.views(data.held_out.at(part).to(device), rng, data.chains), step).loss) for part in rows
+    ]
     method.train()
     return sum(losses) / len(losses)

@@ -35,9 +35,9 @@ def backward(method: Method, views: Views, step: Step, chunk_size: int) -> Outpu
         for chunk in views.chunks(chunk_size):
             features = method.embed(chunk, step)
             pairs = [
-                (value, embedded[name].grad[start : start + len(chunk)])
+                (value, gradient[start : start + len(chunk)])
                 for name, value in features.items()
-                if value.requires_grad and embedded[name].grad is not None
+                if value.requires_grad and (gradient := embedded[name].grad) is not None
             ]
             torch.autograd.backward([value for value, _ in pairs], [gradient for _, gradient in pairs])
             start += len(chunk)
@@ -57,5 +57,5 @@ def _frozen_statistics(method: nn.Module) -> Iterator[None]:
     finally:
         for norm, momentum, counter in zip(norms, momenta, counters, strict=True):
             norm.momentum = momentum
-            if counter is not None:
+            if counter is not None and norm.num_batches_tracked is not None:
                 norm.num_batches_tracked.copy_(counter)

@@ -4,7 +4,10 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 
 class RunLog:
@@ -14,7 +17,7 @@ class RunLog:
         self.records: list[dict[str, Any]] = []
         self._folder = folder
         self._path = None if folder is None else folder / "metrics.jsonl"
-        self._events = None
+        self._events: EventFileWriter | None = None
         if self._path is not None and self._path.exists():
             self.records = [json.loads(line) for line in _whole_lines(self._path)]
 

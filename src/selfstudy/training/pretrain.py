@@ -53,7 +53,9 @@ def build_method(settings: RunSettings, images: ImageSet, rng: Rng) -> Method:
         spec = settings.backbone_spec(mean, std)
         if channels is not None and channels != spec.channels:
             grey = (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels
-            spec = BackboneSpec(name=spec.name, channels=channels, image_size=spec.image_size, mean=grey[0], std=grey[1], stem=spec.stem)
+            spec = BackboneSpec(
+                name=spec.name, channels=channels, image_size=spec.image_size, mean=grey[0], std=grey[1], stem=spec.stem
+            )
         return build_backbone(spec if image_size is None else BackboneSpec(**{**vars(spec), "image_size": image_size}))
 
     card = DataCard(num_images=len(images), channels=settings.channels, image_size=settings.image_size)
@@ -92,6 +94,7 @@ def pretrain(
         files.write_json(folder / "run.json", {**card, "status": "failed", "error": str(error)})
         raise
     backbone, feed = method.encoder()
+    backbone.to(memory_format=torch.contiguous_format)  # as it comes from the disk, so that both give the same bits
     encoder = Encoder(backbone, feed, {name: card[name] for name in ("method", "settings", "data", "seed", "versions")})
     encoder.save(folder)
     card |= costs(outcome, method, folder)
@@ -110,10 +113,19 @@ def untrained(backbone: str, stem: str, images: ImageSet, seed: int) -> Encoder:
     """The encoder as it is before any training: the row every other one has to beat."""
     mean, std = channel_statistics(images, np.arange(len(images)))
     spec = BackboneSpec(
-        name=backbone, channels=images.channels, image_size=images.image_size, mean=mean, std=std, stem=stem  # type: ignore[arg-type]
+        name=backbone,
+        channels=images.channels,
+        image_size=images.image_size,
+        mean=mean,
+        std=std,
+        stem=stem,  # type: ignore[arg-type]
     )
     with Rng.from_seed(seed).fork("initial weights").seeding_torch():
-        return Encoder(build_backbone(spec), Feed(size=images.image_size, channels=images.channels), {"method": "random", "seed": seed})
+        return Encoder(
+            build_backbone(spec),
+            Feed(size=images.image_size, channels=images.channels),
+            {"method": "random", "seed": seed},
+        )
 
 
 def hold_out(images: ImageSet, settings: RunSettings, rng: Rng) -> tuple[ImageSet, ImageSet | None]:
@@ -133,7 +145,9 @@ def sample_views(method: Method, data: Data) -> tuple[torch.Tensor, dict[str, to
     return batch.images, pictures
 
 
-def measure_seconds_per_step(settings: RunSettings, images: ImageSet, device: torch.device | None = None, steps: int = 4) -> float:
+def measure_seconds_per_step(
+    settings: RunSettings, images: ImageSet, device: torch.device | None = None, steps: int = 4
+) -> float:
     """Median seconds of an optimiser step, from a few real ones after a first that is not counted."""
     rng = Rng.from_seed(settings.seed)
     method = build_method(settings, images, rng)
@@ -158,7 +172,12 @@ def describe(settings: RunSettings, images: ImageSet, device: torch.device) -> d
         "method": settings.method,
         "settings": settings.to_json(),
         "origins": dict(settings.origins),
-        "data": {"name": images.name, "fingerprint": images.fingerprint, "num_images": len(images), "skipped": len(images.skipped)},
+        "data": {
+            "name": images.name,
+            "fingerprint": images.fingerprint,
+            "num_images": len(images),
+            "skipped": len(images.skipped),
+        },
         "seed": settings.seed,
         "device": str(device),
         "threads": torch.get_num_threads(),

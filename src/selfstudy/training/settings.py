@@ -10,7 +10,7 @@ from selfstudy.encoder import BackboneSpec
 from selfstudy.errors import UserError, nearest
 from selfstudy.method import Method, Recipe
 from selfstudy.types import DataCard
-from selfstudy.views import Chain, preset
+from selfstudy.views import Chain, Crop, preset
 from selfstudy.views import parse as parse_views
 
 Precision = Literal["float32", "bfloat16"]
@@ -81,6 +81,7 @@ class RunSettings:
         chains = {}
         for slot, chain in self.views.items():
             crop, *steps = parse_views(chain["views"], f"views of slot {slot}")
+            assert isinstance(crop, Crop)
             chains[slot] = Chain(size=chain["size"], crop=crop, steps=tuple(steps))
         return chains
 
@@ -160,7 +161,10 @@ def _resolve_config(
     for key in own:
         if key not in known:
             raise UserError(f'{place}: method.{key}: {kind.__name__} has no setting "{key}".{nearest(key, known)}')
-    origins |= {f"method.{key}": place if key in own else f"recipe: {recipe.source}" if key in recipe.config else "the paper" for key in known}
+    origins |= {
+        f"method.{key}": place if key in own else f"recipe: {recipe.source}" if key in recipe.config else "the paper"
+        for key in known
+    }
     return config.validate(kind.Config, {**recipe.config, **own}, f"{place}: method")
 
 
@@ -185,7 +189,9 @@ def _resolve_length(
         origins["images_seen"] = "from epochs"
     values["images_seen"] = round(values["images_seen"])
     if values["images_seen"] < values["batch_size"]:
-        raise UserError(f"{place}: {values['images_seen']} images seen are fewer than one batch of {values['batch_size']}")
+        raise UserError(
+            f"{place}: {values['images_seen']} images seen are fewer than one batch of {values['batch_size']}"
+        )
     if "warmup_epochs" not in overrides and values["warmup_epochs"] > values["epochs"] / 10:
         values["warmup_epochs"] = values["epochs"] / 10
         origins["warmup_epochs"] = "a tenth of this run, which is short for the recipe's"
@@ -228,8 +234,10 @@ def _check(kind: type[Method], method_config: object, settings: RunSettings, dat
             + (f" ({settings.origins['batch_size']})" if "lowered" in settings.origins["batch_size"] else "")
         )
     if needs.most_images is not None and data.num_images > needs.most_images:
-        raise UserError(f"{place}: {settings.method} takes at most {needs.most_images} images, but there are {data.num_images}")
+        raise UserError(
+            f"{place}: {settings.method} takes at most {needs.most_images} images, but there are {data.num_images}"
+        )
     if not 0 <= settings.held_out < 0.5:
         raise UserError(f"{place}: held_out is {settings.held_out}, but must be at least 0 and below 0.5")
-    if not 0 <= settings.chunk_size:
+    if not settings.chunk_size >= 0:
         raise UserError(f"{place}: chunk_size is {settings.chunk_size}, but must be 0 (the whole batch) or more")

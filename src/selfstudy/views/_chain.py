@@ -68,6 +68,6 @@ def parse(entries: Sequence[object], place: str) -> tuple[Operation, ...]:
         [(name, values)] = entry.items()
         if name == "crop" and number > 1:
             raise UserError(f"{place}: crop is view {number}, but must come first, since it decides the size")
-        operation = catalog.find("views", str(name), Operation)  # type: ignore[type-abstract]
+        operation = catalog.find("views", str(name), Operation)
         steps.append(config.validate(operation, values or {}, f"{place}: {name}"))
     return tuple(steps)

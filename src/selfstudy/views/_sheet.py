@@ -33,7 +33,10 @@ def draw_sheet(originals: Tensor, views: Mapping[str, Tensor], path: Path) -> No
     heights = {name: max(picture.height for picture in strip) for name, strip in strips.items()}
     sheet = Image.new(
         "RGBA",
-        (CAPTION_PIXELS + len(originals) * (width + GAP_PIXELS), sum(heights.values()) + GAP_PIXELS * (len(strips) - 1)),
+        (
+            CAPTION_PIXELS + len(originals) * (width + GAP_PIXELS),
+            sum(heights.values()) + GAP_PIXELS * (len(strips) - 1),
+        ),
     )
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=15)
     top = 0
@@ -57,7 +60,9 @@ def _picture(image: Tensor) -> Image.Image:
     longer = max(picture.size)
     if longer > 2 * CELL_PIXELS:
         scale = CELL_PIXELS * 2 / longer
-        return picture.convert("RGB").resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
+        return picture.convert("RGB").resize(
+            (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS
+        )
     factor = -(-CELL_PIXELS // longer)
     return picture.convert("RGB").resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 

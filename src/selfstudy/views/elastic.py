@@ -43,11 +43,12 @@ class Elastic(Operation):
             raise ValueError("fill must be a brightness, from 0 (black) to 1 (white)")
 
     def draw(self, draws: Draws, height: int, width: int) -> tuple[Tensor, ...]:
-        rows, columns = len(nodes(height, self.sigma)), len(nodes(width, self.sigma))
-        return (uniform_field(field_seeds(draws.fork("noise")), 2 * rows * columns).view(-1, 2, rows, columns),)
+        return (field_seeds(draws.fork("noise")),)
 
     def apply(self, images: Tensor, *tables: Tensor) -> Tensor:
-        (noise,) = tables
+        (seeds,) = tables
+        rows, columns = (len(nodes(side, self.sigma)) for side in images.shape[2:])
+        noise = uniform_field(seeds, 2 * rows * columns).view(-1, 2, rows, columns)
         return elastic(images, noise, self.alpha, self.sigma, self.fill)
 
 

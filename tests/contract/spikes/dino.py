@@ -23,7 +23,16 @@ class Config:
 class DINO(Method):
     Config = Config
     recipes = {
-        "small": Recipe(source="spike", optimizer="sgd", lr=0.1, weight_decay=1e-4, batch_size=8, epochs=1, warmup_epochs=0, backbone="conv4")
+        "small": Recipe(
+            source="spike",
+            optimizer="sgd",
+            lr=0.1,
+            weight_decay=1e-4,
+            batch_size=8,
+            epochs=1,
+            warmup_epochs=0,
+            backbone="conv4",
+        )
     }
 
     @classmethod
@@ -57,7 +66,10 @@ class DINO(Method):
         students = {name: self.project(h) for name, h in embedded.items() if not name.startswith("teacher")}
         logits = {name: self.prototypes(F.normalize(z, dim=1)) / 0.1 for name, z in students.items()}
         with torch.no_grad():
-            raw = {name: self.teacher[2](F.normalize(self.teacher[1](embedded[f"teacher_{name}"]), dim=1)) for name in ("global0", "global1")}
+            raw = {
+                name: self.teacher[2](F.normalize(self.teacher[1](embedded[f"teacher_{name}"]), dim=1))
+                for name in ("global0", "global1")
+            }
             targets = {name: ((value - self.centre) / 0.04).softmax(1) for name, value in raw.items()}
         terms = [
             -(target * logits[student].log_softmax(1)).sum(1).mean()
@@ -74,7 +86,9 @@ class DINO(Method):
 
     def after_step(self, carry, step):
         self.centre.mul_(0.9).add_(carry["centre"], alpha=0.1)
-        ema.follow(self.teacher, nn.ModuleList([self.backbone, self.project, self.prototypes]), step.scheduled["momentum"])
+        ema.follow(
+            self.teacher, nn.ModuleList([self.backbone, self.project, self.prototypes]), step.scheduled["momentum"]
+        )
 
     def param_groups(self):
         last = set(self.prototypes.parameters())

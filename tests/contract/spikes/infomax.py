@@ -19,7 +19,16 @@ class Config:
 class InfoMax(Method):
     Config = Config
     recipes = {
-        "small": Recipe(source="spike", optimizer="adamw", lr=1e-3, weight_decay=0.0, batch_size=8, epochs=1, warmup_epochs=0, backbone="conv4")
+        "small": Recipe(
+            source="spike",
+            optimizer="adamw",
+            lr=1e-3,
+            weight_decay=0.0,
+            batch_size=8,
+            epochs=1,
+            warmup_epochs=0,
+            backbone="conv4",
+        )
     }
 
     @classmethod

@@ -20,7 +20,16 @@ class Config:
 class MAE(Method):
     Config = Config
     recipes = {
-        "small": Recipe(source="spike", optimizer="adamw", lr=1e-3, weight_decay=0.05, batch_size=8, epochs=1, warmup_epochs=0, backbone="test_vit")
+        "small": Recipe(
+            source="spike",
+            optimizer="adamw",
+            lr=1e-3,
+            weight_decay=0.05,
+            batch_size=8,
+            epochs=1,
+            warmup_epochs=0,
+            backbone="test_vit",
+        )
     }
 
     @classmethod
@@ -59,7 +68,9 @@ class MAE(Method):
         kept, hidden = order[:, : self.num_kept], order[:, self.num_kept :]
         n, dim = len(views), self.backbone.dim
         patches = embedded["tokens"][:, 1:]
-        full = self.mask_token.expand(n, self.num_patches, dim).scatter(1, kept[:, :, None].expand(-1, -1, dim), patches)
+        full = self.mask_token.expand(n, self.num_patches, dim).scatter(
+            1, kept[:, :, None].expand(-1, -1, dim), patches
+        )
         drawn = self.decode(full + self.position)
         p, c = self.config.patch, self.data.channels
         grid = self.data.image_size // p

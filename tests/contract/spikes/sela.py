@@ -21,7 +21,16 @@ class Config:
 class SeLa(Method):
     Config = Config
     recipes = {
-        "small": Recipe(source="spike", optimizer="sgd", lr=0.1, weight_decay=1e-4, batch_size=8, epochs=2, warmup_epochs=0, backbone="conv4")
+        "small": Recipe(
+            source="spike",
+            optimizer="sgd",
+            lr=0.1,
+            weight_decay=1e-4,
+            batch_size=8,
+            epochs=2,
+            warmup_epochs=0,
+            backbone="conv4",
+        )
     }
 
     @classmethod
@@ -30,7 +39,7 @@ class SeLa(Method):
 
     @classmethod
     def chains(cls, config, data):
-        return {"base": papers.simclr(data.image_size, strength=0.5, blur=0.0)}
+        return {"base": papers.simclr(data.image_size, strength=0.5, blur=False)}
 
     def __init__(self, make_backbone, data, config):
         super().__init__(make_backbone, data, config)
@@ -54,7 +63,10 @@ class SeLa(Method):
     @torch.no_grad()
     def refresh(self, scan, step):
         self.eval()
-        log_p = scan(lambda batch: self.classify(self.backbone(batch.images.float() / 255)).log_softmax(1)) * self.config.sharpness
+        log_p = (
+            scan(lambda batch: self.classify(self.backbone(batch.images.float() / 255)).log_softmax(1))
+            * self.config.sharpness
+        )
         self.train()
         log_p = log_p.double()
         for _ in range(50):  # Sinkhorn in the log domain: equal clusters, one unit of mass per image
