@@ -20,7 +20,7 @@ from selfstudy.training import Data, fit, resolve
 from selfstudy.training.pretrain import build_method
 from selfstudy.types import Step
 
-STEPS, ROUNDS = 40, 7
+STEPS, ROUNDS = 30, 5
 
 
 def main() -> None:

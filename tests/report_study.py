@@ -62,5 +62,6 @@ def _log_supervised(folder: Path) -> None:
             text = "".join(json.dumps(line) + "\n" for line in lines)
             (path.parent / "metrics.jsonl").write_text(text, encoding="utf-8")
             scores = json.loads((path.parent / "scores.json").read_text(encoding="utf-8"))
-            scores["chosen"] = {"images_seen": 6400, "chosen_by": "fixed: the recipe"}
+            scores["chosen"] = {"chosen_by": "fixed: the recipe"}
+            scores["costs"] = {"images_seen": 6400, "images_per_second": 640.0, "trainable_parameters": 300_000}
             (path.parent / "scores.json").write_text(json.dumps(scores), encoding="utf-8")

@@ -18,6 +18,7 @@ from selfstudy.errors import UserError, nearest
 Contract = TypeVar("Contract")
 
 _ROOT = Path(__file__).parent
+_OWN = "selfstudy_user_"  # begins the module names of users' own files
 
 
 def names(folder: str) -> list[str]:
@@ -45,10 +46,17 @@ def find(folder: str, name: str, contract: type[Contract]) -> type[Contract]:
     return found[0]
 
 
+def name_of(member: type) -> str:
+    """The name under which `find` finds a member: its file's name, or the path of a user's own file."""
+    module = sys.modules[member.__module__]
+    assert module.__file__ is not None
+    return module.__file__ if member.__module__.startswith(_OWN) else Path(module.__file__).stem
+
+
 def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise UserError(f"{path} is not a file")
-    name = f"selfstudy_user_{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+    name = f"{_OWN}{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

@@ -91,3 +91,4 @@ class Scores:
     predictions: Tensor  # int64 [T], class per test image
     chosen: Mapping[str, float | int | str]  # hyper-parameters, and how they were chosen
     seconds: float
+    costs: Mapping[str, float] = field(default_factory=dict)  # of a protocol that trains: named as in run.json

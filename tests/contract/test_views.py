@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -224,3 +225,25 @@ def test_the_papers_strengths():
     }
     byol = papers.byol_first(32).steps[1]
     assert byol.to_json()["jitter"] == {"p": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1}
+
+
+OWN_VIEW = """
+from dataclasses import dataclass
+from selfstudy.views import Operation
+
+@dataclass(frozen=True, kw_only=True)
+class Invert(Operation):
+    def draw(self, draws, height, width):
+        return ()
+
+    def apply(self, images):
+        return 1 - images
+"""
+
+
+def test_a_view_of_the_users_own_goes_to_json_and_back(tmp_path: Path):
+    """Mutation: naming it by its module, which is named by a hash that nobody can look up."""
+    file = tmp_path / "invert.py"
+    file.write_text(OWN_VIEW, encoding="utf-8")
+    (own,) = parse([str(file)], "views")
+    assert parse([own.to_json()], "views") == (own,)

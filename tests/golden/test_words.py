@@ -260,3 +260,12 @@ def test_answer_leaves_the_summary_alone(digits):
     words.answer(digits)
     words.conditions(digits)
     assert digits == before
+
+
+def test_a_winner_that_the_untrained_encoder_matches_is_doubted(digits: Summary):
+    """Mutation: leaving the doubt out praises pretraining for what the probe alone can do."""
+    assert "untrained" not in words.answer(digits)[0]
+    starved = copy.deepcopy(digits)
+    twin = statement("simclr", "1", "undecided", (0.83, 0.82), -0.02, 0.04, kind="untrained", b="random")
+    starved["statements"].append(twin)
+    assert "simclr is not shown to be better than the untrained encoder with one label" in words.answer(starved)[0]

@@ -9,7 +9,7 @@ Needs   labels. It sees the same number of images whatever the number of labels:
 import copy
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -21,7 +21,7 @@ from selfstudy.evaluation._protocol import Protocol, Task
 from selfstudy.images import ImageSet
 from selfstudy.method import Method
 from selfstudy.rng import Rng
-from selfstudy.training import Data, Training, fit
+from selfstudy.training import Data, Fit, Training, fit
 from selfstudy.types import Batch, DataCard, Embedded, Output, Scores, Step, Views
 from selfstudy.views import Chain, Crop, parse, preset
 
@@ -55,10 +55,11 @@ class Finetune(Protocol[Config]):
             steps=-(-config.images_seen // config.batch_size), on_collapse="continue",
         )  # fmt: skip
         data = Data(_repeated(task, config.batch_size), {"base": _chain(config, task.images.image_size)}, rng)
-        fit(classifier, data, training, device=task.device, progress=task.progress, folder=task.folder)
+        outcome = fit(classifier, data, training, device=task.device, progress=task.progress, folder=task.folder)
         predictions = classifier.predict(task.images.images[task.test_rows], task.device)
         chosen = {**asdict(config), "views": "the study's", "chosen_by": "fixed: the recipe, last epoch"}
-        return task.scores(predictions, chosen, time.perf_counter() - started)
+        scores = task.scores(predictions, chosen, time.perf_counter() - started)
+        return replace(scores, costs=_costs(outcome, classifier))
 
 
 class Classifier(Method):
@@ -102,6 +103,18 @@ class Classifier(Method):
         return (
             self.classify.to(device)(encoder(images, batch_size=batch_size, device=device).to(device)).argmax(1).cpu()
         )
+
+
+def _costs(outcome: Fit, classifier: Classifier) -> dict[str, float]:
+    """What training cost, by the names of run.json."""
+    weights = sum(value.numel() * value.element_size() for value in classifier.state_dict().values())
+    return {
+        "images_seen": outcome.images_seen,
+        "images_per_second": outcome.images_seen / max(outcome.seconds, 1e-9),
+        "trainable_parameters": sum(p.numel() for p in classifier.parameters() if p.requires_grad),
+        "peak_memory_mb": outcome.peak_memory_mb,
+        "checkpoint_mb": weights / 1e6,
+    }
 
 
 def _chain(config: Config, size: int) -> Chain:

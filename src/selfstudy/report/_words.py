@@ -115,12 +115,12 @@ def _first(summary: Summary) -> str:
         )
         also = _also(summary, wins)
         if not rest:
-            return f"{far} pays {where}, where {gain}{also}."
+            return f"{far} pays {where}, where {gain}{also}{_doubt(summary, wins)}."
         each = [
             f"{at_labels([first['labels']])} {gain}",
             *(f"{at_labels([win['labels']])} {win['a']} gains {gain_text(win)}" for win in rest),
         ]
-        return f"{far} pays {where}: {join(each, 'and')}{also}."
+        return f"{far} pays {where}: {join(each, 'and')}{also}{_doubt(summary, wins)}."
     best = max(against, key=lambda statement: statement["difference"])
     if all(statement["verdict"] == "worse" for statement in against):
         tried, place = _tried(summary), f"{best['a']} {at_labels([best['labels']])}"
@@ -130,6 +130,17 @@ def _first(summary: Summary) -> str:
     if all(statement["verdict"] == "undecided" for statement in against):
         return f"This study cannot say whether pretraining pays: no difference to {SCRATCH} is sure, and {difference}."
     return f"{far} is not shown to pay {_range(summary, _tried(summary))}: {difference}."
+
+
+def _doubt(summary: Summary, wins: Sequence[Statement]) -> str:
+    """A winner that is not better than the untrained encoder owes its win to the probe, and the reader must know."""
+    untrained = {(each["a"], each["labels"]): each["verdict"] for each in _against(summary, "untrained")}
+    doubtful = [win for win in wins if untrained.get((win["a"], win["labels"]), "better") != "better"]
+    if not doubtful:
+        return ""
+    names = join(list(dict.fromkeys(win["a"] for win in doubtful)), "and")
+    where = _range(summary, list(dict.fromkeys(win["labels"] for win in doubtful)))
+    return f"; yet {names} is not shown to be better than the untrained encoder {where}, so the gain may be the probe's alone"
 
 
 def _first_without_supervised(summary: Summary) -> str:

@@ -59,11 +59,7 @@ def _trainings(record: StudyRecord, row: Row) -> list[Mapping[str, object]]:
     found: list[Mapping[str, object]] = []
     for cell in record.table.loc[record.of(row) & record.table["value"].notna(), "cell"].unique():
         scores = read_json(record.folder / "cells" / cell / "scores.json")
-        seconds, chosen = float(scores["seconds"]), dict(scores["chosen"])  # type: ignore[arg-type, call-overload]
-        seen = chosen.get("images_seen")
-        found.append(
-            {"seconds": seconds, "images_seen": seen, "images_per_second": seen / seconds if seen and seconds else None}
-        )
+        found.append({"seconds": scores["seconds"], **scores.get("costs", {})})  # type: ignore[dict-item]
     return found
 
 

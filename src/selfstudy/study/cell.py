@@ -94,7 +94,12 @@ class Bench:
         )
         predictions = {"predictions": scores.predictions.to(torch.int64).contiguous()}
         files.write_bytes(folder / "predictions.safetensors", safetensors.torch.save(predictions))
-        record = {"metrics": dict(scores.metrics), "chosen": dict(scores.chosen), "seconds": scores.seconds}
+        record = {
+            "metrics": dict(scores.metrics),
+            "chosen": dict(scores.chosen),
+            "seconds": scores.seconds,
+            "costs": dict(scores.costs),
+        }
         files.write_json(folder / "scores.json", record)  # last: its presence means that the cell is done
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         return Outcome("done", scores.seconds, dict(scores.metrics))

@@ -5,7 +5,7 @@ import platform
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ def pretrain(
     """
     device = device or default_device()
     rng = Rng.from_seed(settings.seed)
-    trained, held_out = hold_out(images, settings, rng)
+    trained, held_out = hold_out(replace(images, labels=None), settings, rng)  # a method cannot peek
     method = build_method(settings, trained, rng)
     data = Data(trained, settings.chains(), rng, held_out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -156,8 +156,6 @@ def measure_seconds_per_step(
 
 
 def seconds_per_step(method: Method, data: Data, training: Any, device: torch.device, steps: int) -> float:
-    from dataclasses import replace
-
     durations = []
     for _ in range(steps):
         started = time.perf_counter()

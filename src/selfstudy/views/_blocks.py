@@ -1,8 +1,9 @@
 """How a CPU works through a batch: block by block, each in cache, the blocks shared out among the threads."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 
 import torch
@@ -52,6 +53,17 @@ def in_blocks(
         list(_workers(threads, os.getpid()).map(work, blocks))
         torch.set_num_threads(torch.get_num_threads())  # the workers' number, 1, had become that of threads to come
     return result
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within it no operation of this thread is split: for many small ones, which would wait for each other's threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @lru_cache(maxsize=1)

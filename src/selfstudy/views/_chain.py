@@ -10,7 +10,7 @@ from torch import Tensor
 from selfstudy import catalog, config
 from selfstudy.errors import UserError
 from selfstudy.rng import Rng
-from selfstudy.views._blocks import in_blocks
+from selfstudy.views._blocks import in_blocks, one_thread
 from selfstudy.views._operation import Operation, apply_to_some, draw_with_choice
 from selfstudy.views.crop import Crop
 
@@ -25,15 +25,8 @@ class Chain:
 
     def __call__(self, images: Tensor, index: Tensor, rng: Rng) -> Tensor:
         """Uint8 [N, C, S', S'] and the images' indices to float32 [N, C, size, size] in [0, 1]."""
-        tables = [self.crop.draw(rng.fork("crop").per_image(index), *images.shape[2:])]
-        ways = []
-        for position, step in enumerate(self.steps):
-            draws = rng.fork(position, step.name).per_image(index)
-            chosen, *drawn = draw_with_choice(step, draws, self.size, self.size)
-            tables.append((chosen, *drawn))
-            way = step.ways(*drawn)
-            if way is not None:
-                ways.append(torch.where(chosen, way, -1))
+        with one_thread():
+            tables, ways = self._draw(index, rng, *images.shape[2:])
         ends = list(accumulate(map(len, tables)))
 
         def block(images: Tensor, *columns: Tensor) -> Tensor:
@@ -44,6 +37,18 @@ class Chain:
 
         size = (self.size, self.size)
         return in_blocks(block, images, list(chain.from_iterable(tables)), size, sort_by=ways)
+
+    def _draw(self, index: Tensor, rng: Rng, height: int, width: int) -> tuple[list[tuple[Tensor, ...]], list[Tensor]]:
+        """The tables of the crop and of every step, and which images take the same way through the steps."""
+        tables, ways = [self.crop.draw(rng.fork("crop").per_image(index), height, width)], []
+        for position, step in enumerate(self.steps):
+            draws = rng.fork(position, step.name).per_image(index)
+            chosen, *drawn = draw_with_choice(step, draws, self.size, self.size)
+            tables.append((chosen, *drawn))
+            way = step.ways(*drawn)
+            if way is not None:
+                ways.append(torch.where(chosen, way, -1))
+        return tables, ways
 
     def with_steps(self, steps: Sequence[Operation]) -> "Chain":
         """The study's own steps instead of the method's. The slot's crop is kept unless the list starts with one."""

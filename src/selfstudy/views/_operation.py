@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from selfstudy import catalog
 from selfstudy.rng import Draws
-from selfstudy.views._blocks import in_blocks
+from selfstudy.views._blocks import in_blocks, one_thread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +44,14 @@ class Operation(ABC):
 
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:
         """Apply to every image, whatever `p`."""
-        tables = self.draw(draws, *images.shape[2:])
-        way = self.ways(*tables)
+        with one_thread():
+            tables = self.draw(draws, *images.shape[2:])
+            way = self.ways(*tables)
         return in_blocks(self.apply, images, tables, images.shape[2:], sort_by=() if way is None else (way,))
 
     @property
     def name(self) -> str:
-        return type(self).__module__.rsplit(".", 1)[-1]
+        return catalog.name_of(type(self))
 
     def to_json(self) -> dict[str, object]:
         return {self.name: asdict(self)}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from selfstudy.rng import Draws
-from selfstudy.views._blocks import in_blocks
+from selfstudy.views._blocks import in_blocks, one_thread
 from selfstudy.views._boxes import Boxes, random_boxes
 from selfstudy.views._operation import Operation, check_range
 from selfstudy.views._products import two_products
@@ -50,7 +50,8 @@ class Crop(Operation):
 
     def to_size(self, images: Tensor, draws: Draws, size: int) -> Tensor:
         """Uint8 or float [0, 1] [N, C, H, W] to float32 [N, C, size, size] in [0, 1]."""
-        tables = self.draw(draws, *images.shape[2:])
+        with one_thread():
+            tables = self.draw(draws, *images.shape[2:])
         return in_blocks(lambda some, *own: self.resize(some, size, size, *own), images, tables, (size, size))
 
     def resize(self, images: Tensor, height: int, width: int, *tables: Tensor) -> Tensor:
