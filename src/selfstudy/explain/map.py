@@ -43,9 +43,11 @@ def embedding_map(features: Tensor, labels: Tensor, ids: Sequence[str]) -> pd.Da
 
 def _plane(features: np.ndarray) -> np.ndarray:
     """[N, D] to [N, 2]."""
+    if np.allclose(features, features[0]):  # collapsed: nothing to arrange
+        return np.zeros((len(features), 2))
     if min(features.shape) < 2:
         return np.column_stack([features[:, 0], np.zeros(len(features))])
-    if len(features) < SMALLEST_FOR_TSNE or np.allclose(features, features[0]):  # collapsed: nothing to arrange
+    if len(features) < SMALLEST_FOR_TSNE:
         return PCA(2, svd_solver="full").fit_transform(features)
     reduced = PCA(min(50, *features.shape), svd_solver="full").fit_transform(features)
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
