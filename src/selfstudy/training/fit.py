@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -63,13 +64,19 @@ class Data:
     def batch(self, step: int, batch_size: int) -> Batch:
         """Batch `step` of a stream of epochs, each in its own order; what does not fill a batch waits for another epoch."""
         epoch, within = divmod(step, self.steps_per_epoch(batch_size))
-        order = self.rng.fork("order", epoch).permutation(len(self.images))
+        order = _epoch_order(self.rng.fork("order", epoch), len(self.images))
         return self.images.at(order[within * batch_size : (within + 1) * batch_size])
 
     def scan(self, batch_size: int, device: torch.device) -> Callable[[Callable[[Batch], Tensor]], Tensor]:
         """A function that applies another to all images in index order."""
         rows = torch.arange(len(self.images)).split(batch_size)
         return lambda apply: torch.cat([apply(self.images.at(part).to(device)) for part in rows])
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(rng: Rng, size: int) -> Tensor:
+    """Kept for the epoch: for a million images making it takes longer than a step."""
+    return rng.permutation(size)
 
 
 def fit(
