@@ -154,6 +154,11 @@ def pretrain(
     folder = Path(out).expanduser() if out else Path("runs") / _folder_name(name, found.name)
     if not _claim(folder, settings, found):
         with Progress(quiet=quiet) as progress:
+            if found.skipped:
+                first = found.skipped[0]
+                progress.say(
+                    f"{len(found.skipped)} files cannot be read and are left out; the first: {first.path} {first.reason}"
+                )
             pretrain_images(settings, found, folder, progress=progress)
     return load_run(folder)  # from the disk, so that both ways give the same bits
 

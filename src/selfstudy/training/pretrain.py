@@ -5,7 +5,7 @@ import platform
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,7 @@ def describe(settings: RunSettings, images: ImageSet, device: torch.device) -> d
             "name": images.name,
             "fingerprint": images.fingerprint,
             "num_images": len(images),
-            "skipped": len(images.skipped),
+            "skipped": [asdict(skipped) for skipped in images.skipped],
         },
         "seed": settings.seed,
         "device": str(device),
