@@ -64,9 +64,7 @@ def main(row: str, overrides: dict[str, object]) -> None:
             if row == "supervised":
                 if (label != 1 and draw > 0) or draw > 2:
                     continue
-                protocol: Protocol = Finetune(
-                    config.validate(FinetuneConfig, {"views": views, **overrides} | {}, "trial")
-                )
+                protocol: Protocol = Finetune(config.validate(FinetuneConfig, {"views": views, **overrides}, "trial"))
                 scores = protocol.run(task, Rng.from_seed(draw))
                 found.setdefault(str(label), []).append(scores.metrics["accuracy"])
                 continue

@@ -21,7 +21,7 @@ from selfstudy.evaluation._protocol import Protocol, Task
 from selfstudy.images import ImageSet
 from selfstudy.method import Method
 from selfstudy.rng import Rng
-from selfstudy.training import Data, Fit, Training, fit
+from selfstudy.training import Data, Training, costs, fit
 from selfstudy.types import Batch, DataCard, Embedded, Output, Scores, Step, Views
 from selfstudy.views import Chain, Crop, parse, preset
 
@@ -59,7 +59,8 @@ class Finetune(Protocol[Config]):
         predictions = classifier.predict(task.images.images[task.test_rows], task.device)
         chosen = {**asdict(config), "views": "the study's", "chosen_by": "fixed: the recipe, last epoch"}
         scores = task.scores(predictions, chosen, time.perf_counter() - started)
-        return replace(scores, costs=_costs(outcome, classifier))
+        weights = sum(value.numel() * value.element_size() for value in classifier.state_dict().values())
+        return replace(scores, costs={**costs(outcome, classifier), "checkpoint_mb": weights / 1e6})
 
 
 class Classifier(Method):
@@ -103,18 +104,6 @@ class Classifier(Method):
         return (
             self.classify.to(device)(encoder(images, batch_size=batch_size, device=device).to(device)).argmax(1).cpu()
         )
-
-
-def _costs(outcome: Fit, classifier: Classifier) -> dict[str, float]:
-    """What training cost, by the names of run.json."""
-    weights = sum(value.numel() * value.element_size() for value in classifier.state_dict().values())
-    return {
-        "images_seen": outcome.images_seen,
-        "images_per_second": outcome.images_seen / max(outcome.seconds, 1e-9),
-        "trainable_parameters": sum(p.numel() for p in classifier.parameters() if p.requires_grad),
-        "peak_memory_mb": outcome.peak_memory_mb,
-        "checkpoint_mb": weights / 1e6,
-    }
 
 
 def _chain(config: Config, size: int) -> Chain:

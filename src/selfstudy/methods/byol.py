@@ -8,7 +8,7 @@ Needs   BatchNorm inside the heads (without it, it collapses from the default in
 Kin     SimSiam has no teacher; MoCo v3 adds negatives.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfstudy.encoder import Backbone, Feed
-from selfstudy.method import MakeBackbone, Method, ParamGroup, Recipe, Requirements, Schedule, split_decay
+from selfstudy.method import MakeBackbone, Method, Recipe, Requirements, Schedule
 from selfstudy.nn import ema, heads
 from selfstudy.nn.precision import in_float32
 from selfstudy.nn.schedules import cosine
@@ -102,9 +102,6 @@ class BYOL(Method):
     def after_step(self, carry: Tensors, step: Step) -> None:
         ema.follow(self.teacher_backbone, self.backbone, step.scheduled["momentum"])
         ema.follow(self.teacher_project, self.project, step.scheduled["momentum"])
-
-    def param_groups(self) -> Sequence[ParamGroup]:
-        return split_decay(self.parameters())
 
     def encoder(self) -> tuple[Backbone, Feed]:
         return self.backbone, Feed(size=self.data.image_size, channels=self.data.channels)

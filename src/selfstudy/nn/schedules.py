@@ -9,10 +9,6 @@ def cosine(start: float, end: float) -> Callable[[float], float]:
     return lambda progress: end - (end - start) * (math.cos(math.pi * progress) + 1) / 2
 
 
-def constant(value: float) -> Callable[[float], float]:
-    return lambda progress: value
-
-
 def warmup_cosine(warmup: float, final: float) -> Callable[[float], float]:
     """Factor on the peak learning rate: linear from 0 over the share `warmup`, then half a cosine down to `final`.
 

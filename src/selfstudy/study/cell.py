@@ -126,9 +126,8 @@ class Bench:
     def _encoded(self, encoder_hash: str) -> tuple[Encoder, Tensor]:
         """An encoder of this study and its features of all labelled images, float32 [N, D]."""
         if self._last is None or self._last[0] != encoder_hash:
-            encoder = Encoder.load(
-                self.folder / "cells" / encoder_hash
-            )  # from the disk: what a resumed study would see
+            # From the disk: what a resumed study would see.
+            encoder = Encoder.load(self.folder / "cells" / encoder_hash)
             self._last = encoder_hash, encoder, features(encoder, self.material.images, self.device, FEATURE_BATCH)
         return self._last[1:]
 

@@ -49,6 +49,16 @@ class Fit:
     notes: list[str]  # sentences for people: what was unusual
 
 
+def costs(outcome: Fit, method: Method) -> dict[str, float]:
+    """What a training cost beside its seconds, by the names of run.json."""
+    return {
+        "images_seen": outcome.images_seen,
+        "images_per_second": outcome.images_seen / outcome.seconds if outcome.seconds else 0.0,
+        "trainable_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
+        "peak_memory_mb": outcome.peak_memory_mb,
+    }
+
+
 @dataclass(frozen=True)
 class Data:
     """What training reads: the images, how they are viewed, and the stream that decides everything random."""

@@ -20,7 +20,7 @@ from selfstudy.images import ImageSet, channel_statistics
 from selfstudy.method import Method
 from selfstudy.progress import Progress
 from selfstudy.rng import Rng
-from selfstudy.training.fit import Data, Fit, fit
+from selfstudy.training.fit import Data, Fit, costs, fit
 from selfstudy.training.settings import RunSettings
 from selfstudy.types import DataCard
 from selfstudy.views import draw_sheet
@@ -97,7 +97,7 @@ def pretrain(
     backbone.to(memory_format=torch.contiguous_format)  # as it comes from the disk, so that both give the same bits
     encoder = Encoder(backbone, feed, {name: card[name] for name in ("method", "settings", "data", "seed", "versions")})
     encoder.save(folder)
-    card |= costs(outcome, method, folder)
+    card |= describe_outcome(outcome, method, folder)
     files.write_json(folder / "run.json", card)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     return Run(folder, encoder, card)
@@ -152,14 +152,10 @@ def measure_seconds_per_step(
     rng = Rng.from_seed(settings.seed)
     method = build_method(settings, images, rng)
     data = Data(images, settings.chains(), rng)
-    return seconds_per_step(method, data, settings.training, device or default_device(), steps)
-
-
-def seconds_per_step(method: Method, data: Data, training: Any, device: torch.device, steps: int) -> float:
-    durations = []
+    training, durations = replace(settings.training, steps=1, warmup=0.0), []
     for _ in range(steps):
         started = time.perf_counter()
-        fit(method, data, replace(training, steps=1, warmup=0.0), device=device, progress=Progress(quiet=True))
+        fit(method, data, training, device=device or default_device(), progress=Progress(quiet=True))
         durations.append(time.perf_counter() - started)
     return float(np.median(durations[1:]))
 
@@ -188,17 +184,14 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
 
 
-def costs(outcome: Fit, method: Method, folder: Path) -> dict[str, Any]:
+def describe_outcome(outcome: Fit, method: Method, folder: Path) -> dict[str, Any]:
     """The part of run.json that is known after training."""
     return {
         "status": outcome.status,
-        "images_seen": outcome.images_seen,
+        **costs(outcome, method),
         "steps": outcome.steps,
         "skipped_steps": outcome.skipped_steps,
         "seconds": outcome.seconds,
-        "images_per_second": outcome.images_seen / outcome.seconds if outcome.seconds else 0.0,
-        "peak_memory_mb": outcome.peak_memory_mb,
-        "trainable_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
         "checkpoint_mb": (folder / "encoder.safetensors").stat().st_size / 1e6,
         "health": outcome.health,
         "notes": outcome.notes,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ class Chain:
         """The tables of the crop and of every step, and which images take the same way through the steps."""
         tables, ways = [self.crop.draw(rng.fork("crop").per_image(index), height, width)], []
         for position, step in enumerate(self.steps):
-            draws = rng.fork(position, step.name).per_image(index)
+            draws = rng.fork(position, Path(step.name).stem).per_image(index)  # not by where a user keeps a file
             chosen, *drawn = draw_with_choice(step, draws, self.size, self.size)
             tables.append((chosen, *drawn))
             way = step.ways(*drawn)
