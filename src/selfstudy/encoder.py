@@ -48,7 +48,15 @@ class Backbone(nn.Module, ABC):
 
     def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         """[N, 1 + K, dim]: the class token and the K patches in `keep` (int64 [N, K], all patches if None)."""
-        raise UserError(
+        raise self._no_tokens()
+
+    @property
+    def patch_size(self) -> int:
+        """Pixels a side of the patches that `tokens` stand for, row by row."""
+        raise self._no_tokens()
+
+    def _no_tokens(self) -> UserError:
+        return UserError(
             f"backbone {self.spec.name} has no tokens: this method needs a vision transformer such as vit_tiny_patch16_224"
         )
 

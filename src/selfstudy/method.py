@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from selfstudy.encoder import Backbone, Feed
 from selfstudy.rng import Rng
 from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Tensors, Views
-from selfstudy.views import Chain
+from selfstudy.views import Chain, Operation
 
 Schedule = Callable[[float], float]  # progress in [0, 1] to a value: a pure function, so resume needs no state
 
@@ -30,7 +30,10 @@ class Requirements:
     """What a method needs, checked before anything is built. The defaults ask for nothing."""
 
     smallest_batch: int = 1
+    least_images: int = 1
     most_images: int | None = None  # None: any number
+    smallest_image: int = 1  # pixels a side
+    channels: tuple[int, ...] = ()  # the numbers of channels it can work with; empty: any
     needs_tokens: bool = False  # only backbones with tokens (vision transformers) will do
     stable_index: bool = False  # keeps state per image: the set may not change under it
     held_out_loss: bool = True  # whether the loss of images it was not trained on means anything
@@ -78,10 +81,23 @@ class Method(nn.Module, ABC):
     recipes: ClassVar[Mapping[str, Recipe]]  # "paper", "small"
     version: ClassVar[int] = 1  # raised when the method's results change: results of another version are not reused
     uses_labels: ClassVar[bool] = False
+    causes: ClassVar[str]  # "Usual causes": of a collapse of this method, the likeliest first, each with what to change
 
     @classmethod
     def requires(cls, config: Any, data: DataCard) -> Requirements:
         return Requirements()
+
+    @classmethod
+    def spoils(cls, config: Any, operation: Operation) -> str:
+        """Why a study may not add this operation to the method's views: how it would spoil the target. "" if it may."""
+        return ""
+
+    def loss_of_nothing(self, batch_size: int) -> float | None:
+        """The loss while nothing is learned (all embeddings equal, all classes alike): a loss that stays there is stuck.
+
+        None where the loss has no such value, or where that value is also the optimum (BYOL, SimSiam).
+        """
+        return None
 
     @classmethod
     @abstractmethod

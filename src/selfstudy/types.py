@@ -79,7 +79,10 @@ class Output:
 
     loss: Tensor  # 0-d, differentiable
     carry: Tensors = field(default_factory=dict)  # detached: what after_step needs
-    watch: Tensors = field(default_factory=dict)  # [rows, D] embeddings watched for collapse; read only
+    watch: Tensors = field(
+        default_factory=dict
+    )  # [rows, D] embeddings watched for collapse: z of the projector, h kept
+    watched_views: int = 1  # how many views of the same images lie in the watched rows, one whole view after the other
     metrics: Tensors = field(default_factory=dict)  # 0-d, detached: logged beside the loss
 
 

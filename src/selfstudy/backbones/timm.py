@@ -4,9 +4,11 @@ Source  timm, Wightman et al., https://github.com/huggingface/pytorch-image-mode
 Stem    "small" replaces a ResNet's 7x7 stride-2 stem and max-pooling by a 3x3 stride-1 convolution, as every paper on
         32 px images does (He et al. 2016 §4.2; solo-learn pads by 2 there, torchvision's and lightly's ports by 1, as
         here). "imagenet" keeps the model as it is. Vision transformers have their position embeddings made for the
-        image size; their patch size is in their name.
+        image size, and resized for smaller crops; "small" also replaces the patch size in their name, so that an image
+        has at least 7 x 7 patches (4 pixels at 32, as solo-learn's vision transformers for CIFAR).
 """
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -35,11 +37,25 @@ class Timm(Backbone):
         if not _is_plain_vit(self.model):
             return super().tokens(images, keep)
         vit = self.model
-        x = vit._pos_embed(vit.patch_embed(self.normalise(images)))  # [N, prefix + P, D]
-        prefix, patches = x[:, : vit.num_prefix_tokens], x[:, vit.num_prefix_tokens :]
+        x = vit._pos_embed(vit.patch_embed(self.normalise(images)))  # [N, 1 + P, D]
+        prefix, patches = x[:, :1], x[:, 1:]
         if keep is not None:
             patches = patches.gather(1, keep[:, :, None].expand(-1, -1, patches.shape[2]))
         return vit.norm(vit.blocks(vit.norm_pre(torch.cat([prefix, patches], 1))))
+
+    @property
+    def patch_size(self) -> int:
+        if not _is_plain_vit(self.model):
+            return super().patch_size
+        return int(self.model.patch_embed.patch_size[0])
+
+
+PATCHES_A_SIDE = 7  # at least, with the small stem
+
+
+def small_patch(image_size: int) -> int:
+    """Pixels a side: the largest of 16, 8, 4, 2, 1 that leaves an image of `image_size` at least 7 patches a side."""
+    return next((patch for patch in (16, 8, 4, 2) if image_size // patch >= PATCHES_A_SIDE), 1)
 
 
 def _is_plain_vit(model: nn.Module) -> bool:
@@ -72,7 +88,20 @@ def _create(spec: BackboneSpec) -> Any:
 def _create_for_size(spec: BackboneSpec) -> Any:
     import timm
 
+    if spec.name.partition(".")[0] in _plain_vits():
+        own: dict[str, Any] = {"img_size": spec.image_size, "dynamic_img_size": True, "dynamic_img_pad": True}
+        if spec.stem == "small":
+            own["patch_size"] = small_patch(spec.image_size)
+        return timm.create_model(spec.name, num_classes=0, in_chans=spec.channels, **own)
     try:
         return timm.create_model(spec.name, num_classes=0, in_chans=spec.channels, img_size=spec.image_size)
     except TypeError:  # convolutional models take any size and have no such argument
         return timm.create_model(spec.name, num_classes=0, in_chans=spec.channels)
+
+
+@lru_cache(maxsize=1)
+def _plain_vits() -> frozenset[str]:
+    """timm's plain vision transformers, which can resize their position embeddings for every batch."""
+    import timm
+
+    return frozenset(timm.list_models(module="vision_transformer"))

@@ -38,6 +38,7 @@ def root_mean_squared_error(drawn: Tensor, images: Tensor) -> Tensor:
 
 class Autoencoder(Method):
     Config = Settings
+    causes = "a learning rate too high (try a tenth); images that are nearly all alike, or mostly blank"
     recipes = {
         "paper": Recipe(
             source="the label-efficiency study names loss, views and batch; its optimiser is not stated: Adam's default rate",

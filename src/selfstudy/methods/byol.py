@@ -43,6 +43,10 @@ def regression(p: Tensor, z: Tensor) -> Tensor:
 
 class BYOL(Method):
     Config = Settings
+    causes = (
+        "a learning rate made for LARS used with another optimiser (AdamW: 1e-3, never 0.3); a head without BatchNorm; a teacher "
+        "that follows too fast (raise method.momentum towards 0.99); views so strong that nothing is left in common"
+    )
     recipes = {
         "paper": Recipe(
             source="paper §3.3: LARS, learning rate 0.2 x batch / 256, 10 warm-up epochs, ResNet-50",
@@ -94,7 +98,7 @@ class BYOL(Method):
             teacher_h = torch.cat([embedded["teacher_first"], embedded["teacher_second"]])
             target_first, target_second = self.teacher_project(teacher_h).chunk(2)
         loss = regression(p_first, target_second) + regression(p_second, target_first)
-        return Output(loss=loss, watch={"h": h, "z": z})
+        return Output(loss=loss, watch={"h": h, "z": z}, watched_views=2)
 
     def schedules(self) -> Mapping[str, Schedule]:
         return {"momentum": cosine(self.config.momentum, 1.0)}

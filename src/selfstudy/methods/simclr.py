@@ -7,6 +7,7 @@ Needs   batches with many images, since the negatives come from the batch. No la
 Kin     DCL drops the positive from the denominator; MoCo takes its negatives from a queue.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -47,6 +48,10 @@ def nt_xent(z: Tensor, temperature: float) -> Tensor:
 
 class SimCLR(Method):
     Config = Settings
+    causes = (
+        "a learning rate too high for this optimiser (try a tenth); a temperature so high that all pairs look alike (try 0.2); "
+        "views so strong that nothing is left in common (try `selfstudy list views`' gentler settings)"
+    )
     recipes = {
         "paper": Recipe(
             source="paper App. B.1 and B.8: LARS, learning rate 0.3 x batch / 256, 10 warm-up epochs, ResNet-50",
@@ -87,7 +92,10 @@ class SimCLR(Method):
         first, second = z.chunk(2)
         everyone = torch.cat([distributed.gather(first), distributed.gather(second)])
         loss = nt_xent(everyone, self.config.temperature)
-        return Output(loss=loss, watch={"h": h, "z": z})
+        return Output(loss=loss, watch={"h": h, "z": z}, watched_views=2)
+
+    def loss_of_nothing(self, batch_size: int) -> float:
+        return math.log(2 * batch_size - 1)
 
     def encoder(self) -> tuple[Backbone, Feed]:
         return self.backbone, Feed(size=self.data.image_size, channels=self.data.channels)

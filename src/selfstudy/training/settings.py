@@ -233,6 +233,27 @@ def _check(kind: type[Method], method_config: object, settings: RunSettings, dat
             f"{place}: {settings.method} needs batches of at least {needs.smallest_batch} images, but batch_size is {settings.batch_size}"
             + (f" ({settings.origins['batch_size']})" if "lowered" in settings.origins["batch_size"] else "")
         )
+    if data.num_images < needs.least_images:
+        raise UserError(
+            f"{place}: {settings.method} needs at least {needs.least_images} images with these settings, but there are "
+            f"{data.num_images}"
+        )
+    if data.image_size < needs.smallest_image:
+        raise UserError(
+            f"{place}: {settings.method} needs images of at least {needs.smallest_image} pixels a side with these settings, "
+            f"but image_size is {data.image_size}"
+        )
+    if needs.channels and data.channels not in needs.channels:
+        wanted = " or ".join(str(count) for count in needs.channels)
+        raise UserError(
+            f"{place}: {settings.method} needs images with {wanted} channels, but these have {data.channels}"
+        )
+    for slot, chain in settings.chains().items():
+        for operation in chain.steps:
+            if reason := kind.spoils(method_config, operation):
+                raise UserError(
+                    f"{place}: views of slot {slot}: {settings.method} cannot use {operation.name}: {reason}"
+                )
     if needs.most_images is not None and data.num_images > needs.most_images:
         raise UserError(
             f"{place}: {settings.method} takes at most {needs.most_images} images, but there are {data.num_images}"

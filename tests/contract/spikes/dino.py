@@ -22,6 +22,7 @@ class Config:
 
 class DINO(Method):
     Config = Config
+    causes = "a spike"
     recipes = {
         "small": Recipe(
             source="spike",

@@ -18,6 +18,7 @@ class Config:
 
 class InfoMax(Method):
     Config = Config
+    causes = "a spike"
     recipes = {
         "small": Recipe(
             source="spike",

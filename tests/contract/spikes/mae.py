@@ -19,6 +19,7 @@ class Config:
 
 class MAE(Method):
     Config = Config
+    causes = "a spike"
     recipes = {
         "small": Recipe(
             source="spike",

@@ -20,6 +20,7 @@ class Config:
 
 class SeLa(Method):
     Config = Config
+    causes = "a spike"
     recipes = {
         "small": Recipe(
             source="spike",
