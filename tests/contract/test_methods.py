@@ -214,7 +214,9 @@ class TestCachedGradients:
         whole, chunked = (self.gradients(method, pictures, size) for size in (0, 3))
         assert whole.keys() == chunked.keys()
         for name, gradient in whole.items():
-            torch.testing.assert_close(chunked[name], gradient, rtol=1e-9, atol=1e-12, msg=name)
+            # timm resizes position embeddings in float32, whatever the rest is in.
+            rtol, atol = (1e-4, 1e-6) if name.endswith("pos_embed") else (1e-9, 1e-12)
+            torch.testing.assert_close(chunked[name], gradient, rtol=rtol, atol=atol, msg=name)
 
     def test_second_pass_updates_no_statistics(self, pictures: ImageSet):
         """Mutation: without the guard BatchNorm counts every chunk twice."""
