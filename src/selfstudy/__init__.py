@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from selfstudy.api import embed, evaluate, images, load, pretrain, report, study
+    from selfstudy.api import embed, evaluate, export, finish, images, load, predict, pretrain, report, study
 
 __version__ = "0.1.0"
-__all__ = ["embed", "evaluate", "images", "load", "pretrain", "report", "study"]
+__all__ = ["embed", "evaluate", "export", "finish", "images", "load", "predict", "pretrain", "report", "study"]
 
 
 class _Package(ModuleType):

@@ -19,8 +19,11 @@ from selfstudy import judge as judging
 from selfstudy.encoder import Encoder, Fit
 from selfstudy.errors import UserError, nearest
 from selfstudy.evaluation import Metric, features
+from selfstudy.export import export as export_encoder
+from selfstudy.finish import finish as finish_study
 from selfstudy.images import ImageSet
 from selfstudy.images import load as load_images
+from selfstudy.model import Model
 from selfstudy.progress import Progress
 from selfstudy.report import write as write_report
 from selfstudy.study import run as study_run
@@ -230,6 +233,48 @@ def cell(folder: str | Path, name: str, /, *, quiet: bool = False) -> str:
 def report(folder: str | Path) -> Path:
     """Write the report of a study from what it has so far; the path of the page."""
     return write_report(Path(folder).expanduser())
+
+
+def finish(folder: str | Path, /, *, row: str = "", quiet: bool = False) -> Model:
+    """Fit the best row of a study, or the one named, on all its labels; the model is written to `folder`/model.
+
+    Raises UserError if the study has no finished row that leaves a classifier behind.
+    """
+    with Progress(quiet=quiet) as progress:
+        return finish_study(Path(folder).expanduser(), row=row, progress=progress)
+
+
+def predict(model: Model | str | Path, data: ImageSet | Source, /) -> pd.DataFrame:
+    """The class of every image: columns path, id, label, confidence, accepted, and `p(CLASS)` for every class.
+
+    A row is accepted if its confidence reaches the model's threshold. Raises UserError if there is no model.
+    """
+    found = model if isinstance(model, Model) else Model.load(Path(model).expanduser())
+    pictures = data if isinstance(data, ImageSet) else _fed(found.encoder, data, labelled=False)
+    probabilities = found.probabilities(features(found.encoder, pictures, default_device(), judging.FEATURE_BATCH))
+    confidence, answer = probabilities.max(1)
+    columns = {f"p({name})": probabilities[:, number].numpy() for number, name in enumerate(found.classes)}
+    return pd.DataFrame({
+        "path": pictures.paths, "id": pictures.ids, "label": [found.classes[number] for number in answer.tolist()],
+        "confidence": confidence.numpy(), "accepted": (confidence >= found.threshold).numpy(), **columns,
+    })  # fmt: skip
+
+
+def export(source: Encoder | Model | Run | str | Path, /, *, to: str, out: str | Path = "") -> str:
+    """Write an encoder or a model for other programs, `to` "timm" or "onnx"; a sentence on how to load it.
+
+    A study's folder stands for its model, a run's for its encoder. By default `out` is in the folder. Raises UserError where
+    the format cannot hold the encoder, RunError if what was written gives other features.
+    """
+    folder = Path(source).expanduser() if isinstance(source, str | Path) else Path()
+    if not isinstance(source, str | Path):
+        found = source.encoder if isinstance(source, Run) else source
+    elif (folder / "study.yaml").is_file() or (folder / "model.json").is_file():
+        found = Model.load(folder)
+    else:
+        found = Encoder.load(folder)
+    default = {"timm": folder / "timm", "onnx": folder / "encoder.onnx"}.get(to, folder)
+    return export_encoder(found, to, Path(out).expanduser() if out else default)
 
 
 def load(folder: str | Path) -> Run:

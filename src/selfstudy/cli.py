@@ -161,6 +161,80 @@ def embed(run: Path, images: str, /, *, out: File = "features.npz", json: Json =
         _print(f"{count:,} images, {dim} features each, are in {out}")
 
 
+@app.command(usage="Usage: selfstudy finish STUDY [OPTIONS]")
+def finish(
+    study: Path, /, *, row: Annotated[str, Parameter(metavar="ROW", show_default=False)] = "", json: Json = False
+) -> None:
+    """Fit the best row of a study on all its labels: the model that `predict` and `export` take.
+
+    Parameters
+    ----------
+    study
+        Folder of a study.
+    row
+        The row to take; by default the one that does best on a fifth of the labels, held out from all rows.
+    """
+    from selfstudy import api
+
+    model = api.finish(study, row=row, quiet=json)
+    if json:
+        _print_json(
+            {"folder": str(study / "model"), "classes": model.classes, "threshold": model.threshold, **model.card}
+        )
+    else:
+        _print(*model.sentences(), f"The model is in {study / 'model'}")
+
+
+@app.command(usage="Usage: selfstudy predict MODEL IMAGES [OPTIONS]")
+def predict(model: Path, images: str, /, *, out: File = "predictions.csv", json: Json = False) -> None:
+    """Name the class of images, and how sure that is.
+
+    Parameters
+    ----------
+    model
+        Folder of a finished study, or of the model in it.
+    images
+        A folder, table:FILE or a named set.
+    out
+        File to write: path, id, label, confidence, whether it is accepted, and every class's probability.
+    """
+    from selfstudy import api, files
+
+    table = api.predict(model, images)
+    files.write_text(Path(out).expanduser(), table.to_csv(index=False, lineterminator="\n"))
+    accepted = int(table["accepted"].sum())
+    if json:
+        _print_json({"out": out, "images": len(table), "accepted": accepted})
+    else:
+        unsure = len(table) - accepted
+        left = f"; {unsure:,} of them so unsure that a person should look (column accepted)" if unsure else ""
+        _print(f"{len(table):,} images are named in {out}{left}")
+
+
+@app.command(usage="Usage: selfstudy export RUN --to timm|onnx [OPTIONS]")
+def export(
+    run: Path, /, *, to: Annotated[str, Parameter(metavar="FORMAT")], out: File = "", json: Json = False
+) -> None:
+    """Write an encoder, or a finished study's model, for other programs, and check that they see the same features.
+
+    Parameters
+    ----------
+    run
+        Folder of a run (its encoder) or of a finished study (its model with its classes).
+    to
+        timm: a folder that timm.create_model loads; onnx: a file for ONNX runtimes.
+    out
+        Where to write it; by default timm/ or encoder.onnx in the folder.
+    """
+    from selfstudy import api
+
+    how = api.export(run, to=to, out=out)
+    if json:
+        _print_json({"to": to, "how": how})
+    else:
+        _print(f"Written and checked against the encoder. {how}")
+
+
 @app.command(usage="Usage: selfstudy report STUDY [OPTIONS]")
 def report(study: Path, /, *, json: Json = False) -> None:
     """Write report.html again from what a study has so far, finished or not.

@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[2] / "src" / "selfstudy"
 ORDER = (
     "errors", "rng", "types", "files", "config", "catalog", "listing", "progress", "encoder", "images", "views", "nn",
-    "backbones", "method", "methods", "training", "evaluation", "explain", "judge", "study", "report", "api", "cli",
+    "backbones", "method", "methods", "training", "evaluation", "explain", "judge", "model",
+    "export", "study", "finish", "report", "api", "cli",
 )  # fmt: skip
 OPEN_FOLDERS = ("images", "views", "backbones", "methods", "evaluation", "report")
 FUNCTIONS = ("images", "study", "report")  # `from selfstudy import images` is the function of the API, not the room

@@ -28,6 +28,7 @@ class Timm(Backbone):
         self.normalise = Normalise(spec.mean, spec.std)
         self.model: Any = _create(spec)  # timm has no common base class
         self.dim = int(self.model.num_features)
+        self.has_replaced_stem = spec.stem == "small" and _is_resnet(self.model)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(self.normalise(images))
@@ -64,9 +65,14 @@ def _is_plain_vit(model: nn.Module) -> bool:
     return isinstance(model, VisionTransformer) and model.num_prefix_tokens == 1
 
 
+def _is_resnet(model: nn.Module) -> bool:
+    from timm.models.resnet import ResNet
+
+    return isinstance(model, ResNet)
+
+
 def _create(spec: BackboneSpec) -> Any:
     import timm
-    from timm.models.resnet import ResNet
 
     if not timm.is_model(spec.name):
         close = nearest(spec.name, timm.list_models())
@@ -77,8 +83,7 @@ def _create(spec: BackboneSpec) -> Any:
     except (RuntimeError, AssertionError, ValueError) as error:
         shape = f"{spec.channels} x {spec.image_size} x {spec.image_size}"
         raise UserError(f"backbone {spec.name} cannot take {shape} images: {error}") from None
-    is_resnet = isinstance(model, ResNet)
-    if spec.stem == "small" and is_resnet:
+    if spec.stem == "small" and _is_resnet(model):
         model.conv1 = nn.Conv2d(spec.channels, model.bn1.num_features, 3, stride=1, padding=1, bias=False)
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
         model.maxpool = nn.Identity()
@@ -88,15 +93,19 @@ def _create(spec: BackboneSpec) -> Any:
 def _create_for_size(spec: BackboneSpec) -> Any:
     import timm
 
+    return timm.create_model(spec.name, **timm_arguments(spec))
+
+
+def timm_arguments(spec: BackboneSpec) -> dict[str, Any]:
+    """What makes timm build the backbone of a spec, its small stem apart."""
+    arguments: dict[str, Any] = {"num_classes": 0, "in_chans": spec.channels}
     if spec.name.partition(".")[0] in _plain_vits():
-        own: dict[str, Any] = {"img_size": spec.image_size, "dynamic_img_size": True, "dynamic_img_pad": True}
+        arguments |= {"img_size": spec.image_size, "dynamic_img_size": True, "dynamic_img_pad": True}
         if spec.stem == "small":
-            own["patch_size"] = small_patch(spec.image_size)
-        return timm.create_model(spec.name, num_classes=0, in_chans=spec.channels, **own)
-    try:
-        return timm.create_model(spec.name, num_classes=0, in_chans=spec.channels, img_size=spec.image_size)
-    except TypeError:  # convolutional models take any size and have no such argument
-        return timm.create_model(spec.name, num_classes=0, in_chans=spec.channels)
+            arguments["patch_size"] = small_patch(spec.image_size)
+    elif _takes_image_size(spec.name):
+        arguments["img_size"] = spec.image_size
+    return arguments
 
 
 @lru_cache(maxsize=1)
@@ -105,3 +114,18 @@ def _plain_vits() -> frozenset[str]:
     import timm
 
     return frozenset(timm.list_models(module="vision_transformer"))
+
+
+@lru_cache(maxsize=64)
+def _takes_image_size(name: str) -> bool:
+    """Whether timm builds the model for an image size; convolutional ones take any and know no such argument."""
+    import timm
+
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        try:
+            timm.create_model(name, num_classes=0, img_size=224)
+        except TypeError:
+            return False
+        except (AssertionError, RuntimeError, ValueError):  # it knows the argument and dislikes the size
+            return True
+    return True

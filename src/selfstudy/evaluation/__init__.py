@@ -3,10 +3,12 @@
 from selfstudy.evaluation._choice import choose, folds
 from selfstudy.evaluation._features import features, standardise
 from selfstudy.evaluation._metrics import METRICS, Metric, confusion_matrix, measure
-from selfstudy.evaluation._protocol import Protocol, Task
+from selfstudy.evaluation._protocol import Budget, LinearMap, Protocol, Task
 
 __all__ = [
     "METRICS",
+    "Budget",
+    "LinearMap",
     "Metric",
     "Protocol",
     "Task",

@@ -38,6 +38,11 @@ def standardise(values: Tensor, pool_rows: Tensor, rows: Tensor) -> Tensor:
     The pool is all the training images, labelled or not. No label is used, so this costs none; and the deviation of
     ten labelled images alone would be mostly noise. A constant column becomes zero.
     """
-    std, mean = torch.std_mean(values[pool_rows], dim=0, correction=0)
-    scale = torch.where(std > _ROUNDING * mean.abs(), std, torch.ones_like(std))
+    mean, scale = location_and_scale(values, pool_rows)
     return (values[rows] - mean) / scale
+
+
+def location_and_scale(values: Tensor, pool_rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation over `pool_rows` of every column, [D] each; the deviation of a constant column is given as 1."""
+    std, mean = torch.std_mean(values[pool_rows], dim=0, correction=0)
+    return mean, torch.where(std > _ROUNDING * mean.abs(), std, torch.ones_like(std))

@@ -23,15 +23,14 @@ Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Task:
-    """Everything a protocol may see. n labels in the budget, T test images, P images in the pool.
+class Budget:
+    """Everything a protocol may learn from. n labels in the budget, P images in the pool.
 
-    Raises UserError if a row has no label or lies where it must not, RunError if a feature is NaN or infinite.
+    Raises UserError if a row has no label, RunError if a feature is NaN or infinite.
     """
 
     images: ImageSet  # all rows, train and test
     train_rows: Tensor  # int64 [n]: the label budget; every label used for any choice is among them
-    test_rows: Tensor  # int64 [T]
     pool_rows: Tensor  # int64 [P]: training images without their labels (for the features' mean and deviation)
     encoder: Encoder | None
     features: Tensor | None  # float32 [len(images), D], one cached pass in eval mode; None if the protocol needs none
@@ -40,25 +39,22 @@ class Task:
     folder: Path | None = None  # where a protocol that trains logs and keeps checkpoints
 
     def __post_init__(self) -> None:
-        if self.images.labels is None:
-            raise UserError(f"{self.images.name} has no labels, so nothing can be evaluated on it")
-        for part, rows in (("training", self.train_rows), ("test", self.test_rows)):
-            if not len(rows):
-                raise UserError(f"there are no labelled {part} images in {self.images.name}; at least one is needed")
-            missing = int((self.images.labels[rows] < 0).sum())
-            if missing:
-                raise UserError(f"{missing} of the {len(rows)} {part} images of {self.images.name} have no label")
+        self._require_labels("training", self.train_rows)
         if not len(self.pool_rows):
             raise UserError(
                 f"there are no training images in {self.images.name} to measure features on; at least one is needed"
             )
-        leaked = int(torch.isin(self.test_rows, torch.cat([self.train_rows, self.pool_rows])).sum())
-        if leaked:
-            raise UserError(
-                f"{leaked} of the {len(self.test_rows)} test images of {self.images.name} are training images too"
-            )
         if self.features is not None:
             require_finite(self.features)
+
+    def _require_labels(self, part: str, rows: Tensor) -> None:
+        if self.images.labels is None:
+            raise UserError(f"{self.images.name} has no labels, so nothing can be evaluated on it")
+        if not len(rows):
+            raise UserError(f"there are no labelled {part} images in {self.images.name}; at least one is needed")
+        missing = int((self.images.labels[rows] < 0).sum())
+        if missing:
+            raise UserError(f"{missing} of the {len(rows)} {part} images of {self.images.name} have no label")
 
     @property
     def num_classes(self) -> int:
@@ -75,10 +71,38 @@ class Task:
         """Str [n]: rows of one group are never split."""
         return self.images.groups[self.train_rows.numpy()]
 
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task(Budget):
+    """A budget and T test images. Raises UserError if one of them has no label or may be learned from."""
+
+    test_rows: Tensor  # int64 [T]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_labels("test", self.test_rows)
+        leaked = int(torch.isin(self.test_rows, torch.cat([self.train_rows, self.pool_rows])).sum())
+        if leaked:
+            raise UserError(
+                f"{leaked} of the {len(self.test_rows)} test images of {self.images.name} are training images too"
+            )
+
     def scores(self, predictions: Tensor, chosen: Mapping[str, float | int | str], seconds: float) -> Scores:
         """The end of every protocol, and the only place where test labels are read; `predictions` is int64 [T]."""
         assert self.images.labels is not None and predictions.shape == self.test_rows.shape
         return Scores(measure(self.images.labels[self.test_rows], predictions), predictions, chosen, seconds)
+
+
+@dataclass(frozen=True, eq=False)
+class LinearMap:
+    """Logits = features @ weight.T + bias. A class that had no label has a bias of -inf: it is never predicted."""
+
+    weight: Tensor  # float32 [K, D]
+    bias: Tensor  # float32 [K]
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Float32 [N, D] to [N, K]."""
+        return features @ self.weight.T + self.bias
 
 
 class Protocol(ABC, Generic[Settings]):
@@ -97,3 +121,12 @@ class Protocol(ABC, Generic[Settings]):
 
         A pure function of the task and the stream; leaves the encoder as it was.
         """
+
+    def hand_over(self, budget: Budget, rng: Rng) -> tuple[Encoder, LinearMap]:
+        """What the protocol learned, to be kept: an encoder, and the logits of the classes as a map of its features.
+
+        UserError from protocols whose answer is no such map.
+        """
+        raise UserError(
+            f"the protocol {type(self).__name__.lower()} leaves no classifier behind; use linear or finetune"
+        )

@@ -12,16 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from selfstudy.encoder import Backbone, Encoder, Feed
-from selfstudy.evaluation._protocol import Protocol, Task
+from selfstudy.evaluation._protocol import Budget, LinearMap, Protocol, Task
 from selfstudy.images import ImageSet
 from selfstudy.method import Method
 from selfstudy.rng import Rng
-from selfstudy.training import Data, Training, costs, fit
+from selfstudy.training import Data, Fit, Training, costs, fit
 from selfstudy.types import Batch, DataCard, Embedded, Output, Scores, Step, Views
 from selfstudy.views import Chain, Crop, parse, preset
 
@@ -46,21 +45,30 @@ class Finetune(Protocol[Config]):
 
     def run(self, task: Task, rng: Rng) -> Scores:
         started = time.perf_counter()
-        assert task.encoder is not None
+        classifier, outcome = self._trained(task, rng)
+        encoder, classify = classifier.parts()
+        values = encoder(task.images.images[task.test_rows], device=task.device)
+        predictions = classify(values).argmax(1)
+        chosen = {**asdict(self.config), "views": "the study's", "chosen_by": "fixed: the recipe, last epoch"}
+        scores = task.scores(predictions, chosen, time.perf_counter() - started)
+        weights = sum(value.numel() * value.element_size() for value in classifier.state_dict().values())
+        return replace(scores, costs={**costs(outcome, classifier), "checkpoint_mb": weights / 1e6})
+
+    def hand_over(self, budget: Budget, rng: Rng) -> tuple[Encoder, LinearMap]:
+        return self._trained(budget, rng)[0].parts()
+
+    def _trained(self, budget: Budget, rng: Rng) -> tuple["Classifier", Fit]:
+        assert budget.encoder is not None
         config = self.config
-        classifier = Classifier(task.encoder, task.num_classes, config.label_smoothing, rng)
+        classifier = Classifier(budget.encoder, budget.num_classes, config.label_smoothing, rng)
         training = Training(
             optimizer=config.optimizer, lr=config.lr, weight_decay=config.weight_decay, momentum=0.9, betas=(0.9, 0.999),
             warmup=config.warmup, final_lr_factor=0.0, clip_norm=0.0, batch_size=config.batch_size,
             steps=-(-config.images_seen // config.batch_size), on_collapse="continue",
         )  # fmt: skip
-        data = Data(_repeated(task, config.batch_size), {"base": _chain(config, task.images.image_size)}, rng)
-        outcome = fit(classifier, data, training, device=task.device, progress=task.progress, folder=task.folder)
-        predictions = classifier.predict(task.images.images[task.test_rows], task.device)
-        chosen = {**asdict(config), "views": "the study's", "chosen_by": "fixed: the recipe, last epoch"}
-        scores = task.scores(predictions, chosen, time.perf_counter() - started)
-        weights = sum(value.numel() * value.element_size() for value in classifier.state_dict().values())
-        return replace(scores, costs={**costs(outcome, classifier), "checkpoint_mb": weights / 1e6})
+        data = Data(_repeated(budget, config.batch_size), {"base": _chain(config, budget.images.image_size)}, rng)
+        outcome = fit(classifier, data, training, device=budget.device, progress=budget.progress, folder=budget.folder)
+        return classifier, outcome
 
 
 class Classifier(Method):
@@ -97,13 +105,10 @@ class Classifier(Method):
     def encoder(self) -> tuple[Backbone, Feed]:
         return self.backbone, self.feed
 
-    @torch.no_grad()
-    def predict(self, images: Tensor, device: torch.device, batch_size: int = 512) -> Tensor:
-        """Int64 [N], on the CPU: the class of each uint8 [N, C, S', S'] image, seen whole and unaugmented."""
-        encoder = Encoder(self.backbone, self.feed, {})
-        return (
-            self.classify.to(device)(encoder(images, batch_size=batch_size, device=device).to(device)).argmax(1).cpu()
-        )
+    def parts(self) -> tuple[Encoder, LinearMap]:
+        """The trained encoder, and the classifier on its features."""
+        weight, bias = (value.detach().cpu() for value in (self.classify.weight, self.classify.bias))
+        return Encoder(self.backbone, self.feed, {}), LinearMap(weight, bias)
 
 
 def _chain(config: Config, size: int) -> Chain:
@@ -111,8 +116,8 @@ def _chain(config: Config, size: int) -> Chain:
     return Chain(size=size, crop=WHOLE, steps=()).with_steps(parse(entries, "views"))
 
 
-def _repeated(task: Task, batch_size: int) -> ImageSet:
+def _repeated(budget: Budget, batch_size: int) -> ImageSet:
     """The label budget, repeated to at least ten batches: each copy has its own index, hence its own views."""
-    rows = task.train_rows
+    rows = budget.train_rows
     copies = max(1, -(-10 * batch_size // len(rows)))
-    return task.images.select(rows.repeat(copies).numpy())
+    return budget.images.select(rows.repeat(copies).numpy())

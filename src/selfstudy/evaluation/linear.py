@@ -24,10 +24,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from selfstudy.encoder import Encoder
+from selfstudy.errors import UserError
 from selfstudy.evaluation._choice import CROSS_VALIDATED, FIXED, NUM_FOLDS, ONE_CLASS, choose, folds
-from selfstudy.evaluation._features import standardise
+from selfstudy.evaluation._features import location_and_scale, standardise
 from selfstudy.evaluation._metrics import METRICS, Metric
-from selfstudy.evaluation._protocol import Protocol, Task
+from selfstudy.evaluation._protocol import Budget, LinearMap, Protocol, Task
 from selfstudy.rng import Rng
 from selfstudy.types import Scores
 
@@ -57,9 +59,36 @@ class Linear(Protocol[Config]):
         if (labels == labels[0]).all():
             predictions = torch.full_like(task.test_rows, int(labels[0]))
             return task.scores(predictions, {"chosen_by": ONE_CLASS}, time.perf_counter() - started)
-        train = standardise(task.features, task.pool_rows, task.train_rows).numpy()
+        model, chosen = self._fitted(task, rng)
         test = standardise(task.features, task.pool_rows, task.test_rows).numpy()
-        fold = folds(labels, task.train_groups, rng.fork("folds"))
+        with threadpool_limits(1, user_api="blas"):
+            predictions = torch.from_numpy(model.predict(test.astype(np.float64)))
+        return task.scores(predictions, chosen, time.perf_counter() - started)
+
+    def hand_over(self, budget: Budget, rng: Rng) -> tuple[Encoder, LinearMap]:
+        """The standardisation is folded into the map."""
+        assert budget.encoder is not None and budget.features is not None
+        if (budget.train_labels == budget.train_labels[0]).all():
+            raise UserError(f"all labels of {budget.images.name} are of one class, so there is nothing to tell apart")
+        model, _ = self._fitted(budget, rng)
+        mean, scale = (value.double() for value in location_and_scale(budget.features, budget.pool_rows))
+        weight, bias = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
+        if len(model.classes_) == 2:  # scikit-learn gives one logit
+            weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
+        known = torch.from_numpy(model.classes_)
+        full = LinearMap(
+            torch.zeros(budget.num_classes, weight.shape[1]), torch.full((budget.num_classes,), -torch.inf)
+        )
+        full.weight[known] = (weight / scale).float()
+        full.bias[known] = (bias - weight @ (mean / scale)).float()
+        return budget.encoder, full
+
+    def _fitted(self, budget: Budget, rng: Rng) -> tuple[LogisticRegression, dict[str, float | int | str]]:
+        """The model on standardised features, and how C was chosen."""
+        assert budget.features is not None
+        labels = budget.train_labels.numpy()
+        train = standardise(budget.features, budget.pool_rows, budget.train_rows).numpy()
+        fold = folds(labels, budget.train_groups, rng.fork("folds"))
         # Products this small gain nothing from a second BLAS thread, and on cores that are shared the threads wait for
         # each other: a probe of 4,000 x 128 took 3 s on one and 240 s on two. The result depends on no thread count.
         with threadpool_limits(1, user_api="blas"):
@@ -67,13 +96,12 @@ class Linear(Protocol[Config]):
             # From zero and in float64, so that one line of scikit-learn repeats it.
             model = LogisticRegression(C=C, tol=self.config.tolerance, max_iter=self.config.max_iterations)
             converged.append(_fit(model, train.astype(np.float64), labels))
-            predictions = torch.from_numpy(model.predict(test.astype(np.float64)))
         chosen: dict[str, float | int | str] = {
             "C": C,
             "chosen_by": FIXED if fold is None else CROSS_VALIDATED,
             "converged": "yes" if all(converged) else f"no: {converged.count(False)} of {len(converged)} fits did not",
         }
-        return task.scores(predictions, chosen, time.perf_counter() - started)
+        return model, chosen
 
     def _choose(self, features: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> tuple[float, list[bool]]:
         """The C whose fits on the other folds score best over all labels at once, and whether each fit converged."""

@@ -108,9 +108,9 @@ class Bench:
         material = self.material
         encoder, values = None, None
         if needs == "features":
-            values = self._encoded(cell.needs)[1]
+            values = self.encoded(cell.needs)[1]
         elif needs == "encoder":
-            encoder = self.untrained(work.start) if work.start else self._encoded(cell.needs)[0]
+            encoder = self.untrained(work.start) if work.start else self.encoded(cell.needs)[0]
         return Task(
             images=material.images,
             train_rows=torch.from_numpy(material.draw(cell.labels, cell.draw).rows),
@@ -123,7 +123,7 @@ class Bench:
             folder=self._folder(cell) if needs == "encoder" else None,
         )
 
-    def _encoded(self, encoder_hash: str) -> tuple[Encoder, Tensor]:
+    def encoded(self, encoder_hash: str) -> tuple[Encoder, Tensor]:
         """An encoder of this study and its features of all labelled images, float32 [N, D]."""
         if self._last is None or self._last[0] != encoder_hash:
             # From the disk: what a resumed study would see.
@@ -136,7 +136,7 @@ class Bench:
         images, test_rows = self.material.images, torch.from_numpy(self.material.split.test_rows)
         assert images.labels is not None
         plane = embedding_map(
-            self._encoded(encoder_hash)[1][test_rows], images.labels[test_rows], images.ids[test_rows]
+            self.encoded(encoder_hash)[1][test_rows], images.labels[test_rows], images.ids[test_rows]
         )
         files.write_text(path, plane.to_csv(index=False))
 

@@ -94,6 +94,7 @@ def pretrain(
         files.write_json(folder / "run.json", {**card, "status": "failed", "error": str(error)})
         raise
     backbone, feed = method.encoder()
+    feed = replace(feed, fit=images.fit)
     backbone.to(memory_format=torch.contiguous_format)  # as it comes from the disk, so that both give the same bits
     encoder = Encoder(backbone, feed, {name: card[name] for name in ("method", "settings", "data", "seed", "versions")})
     encoder.save(folder)
@@ -123,7 +124,7 @@ def untrained(backbone: str, stem: str, images: ImageSet, seed: int) -> Encoder:
     with Rng.from_seed(seed).fork("initial weights").seeding_torch():
         return Encoder(
             build_backbone(spec),
-            Feed(size=images.image_size, channels=images.channels),
+            Feed(size=images.image_size, channels=images.channels, fit=images.fit),
             {"method": "random", "seed": seed},
         )
 
