@@ -1,5 +1,6 @@
 """Optimiser, schedules, teacher, health and checkpoints against hand-worked values and slow twins."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,15 @@ from selfstudy.nn.lars import LARS
 from selfstudy.nn.schedules import cosine, warmup_cosine
 from selfstudy.training import checkpoint
 from selfstudy.training.checkpoint import Position, Snapshot
-from selfstudy.training.health import COLLAPSED_BELOW, Watch, diagnose, effective_rank, spread
+from selfstudy.training.health import (
+    COLLAPSED_BELOW,
+    Watch,
+    alignment,
+    diagnose,
+    effective_rank,
+    spread,
+    uniformity,
+)
 from tests.reference import losses as twins
 
 
@@ -107,9 +116,45 @@ class TestHealth:
         assert not watch.collapsed
         watch.look({"z": point, "h": even})
         assert watch.collapsed and watch.deciding_spread < COLLAPSED_BELOW
-        assert "has collapsed" in str(diagnose("BYOL", watch)["message"])
+        message = str(diagnose("BYOL", "a teacher that sleeps", watch, 0.0, None)["message"])
+        assert message.startswith("BYOL has collapsed") and message.endswith("to change: a teacher that sleeps.")
         watch.look({"z": even, "h": point})
-        assert not watch.collapsed and diagnose("BYOL", watch)["verdict"] == "healthy"
+        assert not watch.collapsed and diagnose("BYOL", "", watch, 1.0, None)["verdict"] == "healthy"
+
+    def test_a_loss_that_stays_where_it_was_is_stuck(self):
+        """Mutation: comparing with the wrong constant, or absolutely."""
+        watch, even = Watch(), torch.randn(32, 8, generator=torch.Generator().manual_seed(0))
+        watch.look({"z": even})
+        stuck, moving = (diagnose("SwAV", "", watch, loss, math.log(3000)) for loss in (8.0, 7.8))
+        assert "has not begun to learn: its loss is 8.000, and 8.006" in str(stuck["message"])
+        assert (stuck["verdict"], moving["verdict"]) == ("warning", "healthy")
+
+    def test_few_dimensions_are_warned_of(self):
+        """Mutation: the rank of the features instead of the projections'."""
+        watch, generator = Watch(), torch.Generator().manual_seed(0)
+        flat = torch.randn(64, 2, generator=generator) @ torch.randn(2, 64, generator=generator)
+        watch.look({"z": flat, "h": torch.randn(64, 64, generator=generator)})
+        assert "few of their dimensions" in str(diagnose("SimCLR", "", watch, 1.0, None)["message"])
+
+    def test_features_have_limits_of_their_own(self):
+        """After a ReLU nothing is even: a spread of 0.25 is healthy there. Mutation: z's limits for both."""
+        watch, generator = Watch(), torch.Generator().manual_seed(0)
+        watch.look({"h": torch.randn(64, 32, generator=generator) * 0.25 + 1})
+        assert 0.1 < watch.deciding_spread < 0.5 and diagnose("MAE", "", watch, 1.0, None)["verdict"] == "healthy"
+        for _ in range(2):
+            watch.look({"h": torch.ones(64, 32)})
+        assert watch.collapsed
+
+    def test_alignment_and_uniformity(self):
+        """Four points of a square: -4.396349 (log((4 e^-4 + 2 e^-8) / 6), as t = 2). Mutation: distances instead of their squares."""
+        square = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+        assert uniformity(square) == pytest.approx(-4.396349, abs=1e-5)
+        assert uniformity(torch.ones(5, 3)) == pytest.approx(0.0, abs=1e-6)
+        for second, expected in ((square, 0.0), (square.roll(1, 0), 2.0), (-square, 4.0)):
+            assert alignment(torch.cat([3 * square, second]), 2) == pytest.approx(expected, abs=1e-6)
+        assert set(Watch().look({"z": torch.cat([square, square])}, 2)) == {
+            "z_std", "z_rank", "z_rank_share", "z_uniformity", "z_alignment",
+        }  # fmt: skip
 
 
 class TestCheckpoint:

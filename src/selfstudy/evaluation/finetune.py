@@ -77,6 +77,7 @@ class Classifier(Method):
     Config = Config
     recipes: ClassVar[Mapping[str, Any]] = {}
     uses_labels = True
+    causes = "a learning rate too high for this optimiser (try a tenth)"
 
     def __init__(self, encoder: Encoder, num_classes: int, label_smoothing: float, rng: Rng) -> None:
         nn.Module.__init__(self)  # it has no recipe and makes no backbone: it is given one

@@ -14,7 +14,7 @@ from selfstudy.study._summary import Summary
 from selfstudy.training.health import COLLAPSED_BELOW
 
 CURVES: Mapping[str, tuple[str, str]] = {  # column: heading, and what a low or high value means
-    "std": ("Spread of the embeddings", "1 is even, 0 is a point; below the line a run counts as collapsed"),
+    "std": ("Spread of the embeddings", "1 is even, 0 is a point; projections below the line count as collapsed"),
     "rank": ("Effective rank", "how many directions the embeddings use"),
     "gradient_norm": ("Norm of the gradient", "before clipping"),
 }

@@ -1,5 +1,6 @@
 """The only training loop: any method, any images, from any step on, to the same bits."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,14 +21,15 @@ from selfstudy.rng import Rng
 from selfstudy.training import checkpoint, optimizer
 from selfstudy.training.checkpoint import Position, Snapshot
 from selfstudy.training.gradients import backward
-from selfstudy.training.health import Watch, diagnose
+from selfstudy.training.health import CHECKS_IN_A_ROW, Watch, diagnose
 from selfstudy.training.log import RunLog
 from selfstudy.training.memory import PeakMemory
 from selfstudy.training.settings import Training
 from selfstudy.types import Batch, Output, Step
 from selfstudy.views import Chain
 
-CHECK_EVERY = 20  # steps between looks at loss and health; at most half an epoch, to see a collapse within its epoch
+CHECK_EVERY = 20  # steps between looks at loss and health
+CHECKS_AN_EPOCH = 4  # at least, where it has as many steps: a collapse is named in the epoch in which it happens
 NOT_FINITE_CAUSES = (
     "Usual causes, in order: a learning rate too high, 16-bit precision, images with NaN. Try a tenth of the learning rate, "
     "or clip_norm=1"
@@ -114,7 +116,7 @@ def fit(
     log, memory = RunLog(folder), PeakMemory(device)
     log.rewind(position.step)
     watch = Watch(position.low_in_a_row, log.last_readings())
-    check_every = max(1, min(CHECK_EVERY, data.steps_per_epoch(training.batch_size) // 2))
+    check_every = max(1, min(CHECK_EVERY, data.steps_per_epoch(training.batch_size) // CHECKS_AN_EPOCH))
     started = time.monotonic() - position.seconds
     saved = time.monotonic()
     progress.start(
@@ -132,6 +134,8 @@ def fit(
             log.write(_record(method, data, training, stretch, position, watch, check_every, device))
             position.low_in_a_row = watch.low_in_a_row
             progress.update(stop * training.batch_size, f"loss {log.records[-1].get('loss', float('nan')):.3f}")
+            if watch.low_in_a_row == CHECKS_IN_A_ROW:  # the moment at which it counts as collapsed
+                progress.say(str(_diagnosis(method, training, watch, log)["message"]))
             snapshot = Snapshot.take(method, updates, position)
             if folder is not None and time.monotonic() - saved >= checkpoint_seconds:
                 checkpoint.save(folder / "checkpoint", snapshot)
@@ -150,8 +154,14 @@ def fit(
     return Fit(
         status="collapsed" if watch.collapsed else "done", steps=position.step,
         images_seen=position.step * training.batch_size, seconds=position.seconds, peak_memory_mb=memory.peak_mb,
-        skipped_steps=position.skipped, health=diagnose(type(method).__name__, watch), notes=notes,
+        skipped_steps=position.skipped, health=_diagnosis(method, training, watch, log), notes=notes,
     )  # fmt: skip
+
+
+def _diagnosis(method: Method, training: Training, watch: Watch, log: RunLog) -> dict[str, object]:
+    losses = [record["loss"] for record in log.records if record.get("loss") is not None]
+    loss = float(losses[-1]) if losses else math.nan
+    return diagnose(type(method).__name__, method.causes, watch, loss, method.loss_of_nothing(training.batch_size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +259,7 @@ def _record(
     if stretch.output is not None:
         record["loss"] = float(stretch.output.loss.detach())
         record |= {name: float(value) for name, value in stretch.output.metrics.items()}
-        record |= watch.look(stretch.output.watch)
+        record |= watch.look(stretch.output.watch, stretch.output.watched_views)
     per_epoch = data.steps_per_epoch(training.batch_size)
     crossed_epoch = position.step // per_epoch != (position.step - check_every) // per_epoch
     if data.held_out is not None and (crossed_epoch or position.step == training.steps):

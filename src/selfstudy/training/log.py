@@ -36,9 +36,9 @@ class RunLog:
         self._write_events(record)
 
     def last_readings(self) -> dict[str, float]:
-        """Spread and rank of the newest record, for a run that goes on."""
+        """The health of the newest record, for a run that goes on."""
         last = self.records[-1] if self.records else {}
-        return {name: value for name, value in last.items() if name.endswith(("_std", "_rank"))}
+        return {name: value for name, value in last.items() if name.startswith(("z_", "h_"))}
 
     def close(self) -> None:
         if self._events is not None:
