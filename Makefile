@@ -1,5 +1,6 @@
 # make demo   run the built-in study and write its report
 # make test   run the tests          make lint   run the linters and the type checker
+# make learns train every method with three seeds, check its broken twins, and write the tables (an hour)
 # make clean  remove the virtual environment and the caches; studies under runs/ stay
 #
 # Each sets up .venv by itself when pyproject.toml or constraints.txt has changed. Needed: make, and Python 3.11 or later.
@@ -10,7 +11,7 @@ BIN := .venv/bin
 PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; break; }; done)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint learns clean
 
 demo: .venv/demo-installed
 	$(BIN)/selfstudy study
@@ -22,6 +23,10 @@ lint: .venv/test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+learns: .venv/test-installed
+	$(BIN)/python -m tests.learns
+	$(BIN)/python -m benchmarks.methods
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

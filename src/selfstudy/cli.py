@@ -268,7 +268,7 @@ def list_names(what: str, /, *, json: Json = False) -> None:
     if json:
         _print_json(found)
     else:
-        _print_pairs(found)
+        _print_list(found)
 
 
 @app.command(show=False)
@@ -372,14 +372,22 @@ def _print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def _print_pairs(pairs: Mapping[str, str]) -> None:
+def _print_list(entries: Mapping[str, Mapping[str, str]]) -> None:
+    """A line for each, and what else is known of it below."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, show_header=False, padding=(0, 3, 0, 0))
-    for name, sentence in pairs.items():
-        table.add_row(Text(name, style="bold"), Text(sentence))
+    for name, entry in entries.items():
+        known = [f"{key}: {text}" for key, text in entry.items() if key in ("family", "needs", "state")]
+        if "linear" in entry:
+            known.append(
+                f"measured on digits: {entry['linear']} ± {entry['linear_sd']} with 10 labels per class, {entry['seconds']} s"
+            )
+        table.add_row(Text(name, style="bold"), Text(entry["what"]))
+        for line in known:
+            table.add_row("", Text(line, style="dim"))
     Console().print(table)
 
 

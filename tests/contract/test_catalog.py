@@ -108,7 +108,7 @@ def test_the_lists_hold_every_member_and_a_sentence_for_each() -> None:
     assert list(contents("datasets")) == catalog.names("images")
     assert "digits" in contents("studies")
     for what in LISTS:
-        for name, sentence in contents(what).items():
+        for name, sentence in ((name, entry["what"]) for name, entry in contents(what).items()):
             assert sentence and sentence[0] == sentence[0].upper(), (what, name)
     with pytest.raises(UserError, match=r'there is no list of "method"\. Did you mean "methods"'):
         contents("method")

@@ -1,0 +1,124 @@
+"""Short trainings that show whether a method learns, and what they gained when they were last measured.
+
+gates.yaml says how each method is trained here; gains.csv holds what three seeds gained, with the version and the file of
+the method that gained it. `make learns` writes gains.csv; nothing in it is typed by hand.
+"""
+
+import csv
+import hashlib
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from selfstudy import catalog, config
+from selfstudy.evaluation import Protocol, Task, features
+from selfstudy.images import ImageSet, draw_labels, load, split
+from selfstudy.method import Method
+from selfstudy.progress import Progress
+from selfstudy.rng import Rng
+from selfstudy.training import pretrain, resolve, untrained
+
+HERE = Path(__file__).parent
+CPU = torch.device("cpu")
+SEEDS = (0, 1, 2)
+SHARE = 1 / 3  # of the smallest gain of the seeds: a method that stopped learning fails, one with bad luck does not
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What one training gained: accuracy of a linear probe with ten labels per class, before and after."""
+
+    method: str
+    version: int
+    file: str  # of the method, the first digits of its hash
+    seed: int
+    untrained: float
+    trained: float
+    seconds: float  # of the training, on the machine that wrote the table
+
+    @property
+    def gained(self) -> float:
+        return self.trained - self.untrained
+
+
+@cache
+def recorded() -> tuple[Gain, ...]:
+    kinds = {"str": str, "int": int, "float": float}
+    with (HERE / "gains.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return tuple(
+        Gain(**{f.name: kinds[getattr(f.type, "__name__", str(f.type))](row[f.name]) for f in fields(Gain)})
+        for row in rows
+    )
+
+
+def record(gains: list[Gain]) -> None:
+    with (HERE / "gains.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Gain)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(gain).items()} for gain in gains
+        )
+
+
+def margin(method: str) -> float:
+    return SHARE * min(gain.gained for gain in recorded() if gain.method == method)
+
+
+def file_of(method: str) -> str:
+    path = Path(catalog.__file__).parent / "methods" / f"{method}.py"
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+@cache
+def settings_of(method: str) -> Mapping[str, object]:
+    """What the gate sets for a method, over what it sets for all."""
+    content = config.read_yaml(HERE / "gates.yaml")
+    shared, own = content["shared"], content["methods"]
+    assert isinstance(shared, Mapping) and isinstance(own, Mapping)
+    merged = {**shared, **(own[method] or {})}
+    return {key: value for key, value in merged.items() if value != "its own"}
+
+
+@cache
+def pictures() -> ImageSet:
+    """1,500 digits of MNIST, as many of each class."""
+    digits = load("mnist5k", image_size=28, labelled=True)
+    parts = split(digits, test=1000, rng=Rng.from_seed(0))
+    return digits.select(draw_labels(digits, parts, 150, 0, Rng.from_seed(0)).rows)
+
+
+def measure(method: str, seed: int) -> Gain:
+    """Train as the gate says; fails if the run collapses."""
+    images = pictures()
+    settings = resolve(method, {**settings_of(method), "seed": seed}, images.card, "gate")
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        run = pretrain(settings, images, Path(folder) / "run", progress=Progress(quiet=True), device=CPU)
+        seconds = time.perf_counter() - started
+    assert run.card["status"] == "done", run.card["health"]["message"]
+    before = untrained(settings.backbone, settings.stem, images, seed)
+    accuracies = [accuracy(images, features(encoder, images, CPU, 512)) for encoder in (before, run.encoder)]
+    kind = catalog.find("methods", method, Method)
+    return Gain(method, kind.version, file_of(method), seed, accuracies[0], accuracies[1], seconds)
+
+
+def accuracy(images: ImageSet, values: torch.Tensor) -> float:
+    """Of a linear probe with ten labels per class, the mean of five draws."""
+    rng = Rng.from_seed(5)
+    parts = split(images, test=500, rng=rng)
+    kind = catalog.find("evaluation", "linear", Protocol)
+    found = []
+    for draw in range(5):
+        task = Task(
+            images=images, train_rows=torch.from_numpy(draw_labels(images, parts, 10, draw, rng).rows), encoder=None, features=values,
+            test_rows=torch.from_numpy(parts.test_rows), pool_rows=torch.from_numpy(parts.train_rows),
+        )  # fmt: skip
+        found.append(kind(config.validate(kind.Config, {"C": [0.1]}, "gate")).run(task, rng).metrics["accuracy"])
+    return float(np.mean(found))
