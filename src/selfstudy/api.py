@@ -57,6 +57,7 @@ class PretrainOptions(TypedDict, total=False):
     recipe: str
     backbone: str
     stem: Literal["small", "imagenet"]
+    init: str
     views: str | Sequence[object] | Mapping[str, object]
     optimizer: Literal["sgd", "adamw", "lars"]
     lr: float

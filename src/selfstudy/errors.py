@@ -8,6 +8,10 @@ class UserError(ValueError):
     """A mistake in the request. The message is one sentence for the user; the command exits with 2."""
 
 
+class MissingWeights(UserError):
+    """Starting weights that are not there: a mistake of one row, and no reason to stop a study."""
+
+
 class RunError(RuntimeError):
     """A failure while running (collapse, non-finite loss, no space left). The command exits with 1."""
 

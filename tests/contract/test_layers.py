@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2] / "src" / "selfstudy"
 ORDER = (
     "errors", "rng", "types", "files", "config", "catalog", "listing", "progress", "encoder", "images", "views", "nn",
-    "backbones", "method", "methods", "training", "evaluation", "explain", "judge", "model",
+    "backbones", "weights", "method", "methods", "training", "evaluation", "explain", "judge", "model",
     "export", "study", "finish", "report", "api", "cli",
 )  # fmt: skip
 OPEN_FOLDERS = ("images", "views", "backbones", "methods", "evaluation", "report")

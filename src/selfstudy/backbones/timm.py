@@ -8,6 +8,8 @@ Stem    "small" replaces a ResNet's 7x7 stride-2 stem and max-pooling by a 3x3 s
         has at least 7 x 7 patches (4 pixels at 32, as solo-learn's vision transformers for CIFAR).
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +34,14 @@ class Timm(Backbone):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(self.normalise(images))
+
+    def normalise_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """As the makers of the weights did; by the mean over the colours where there are not as many channels."""
+        channels = self.spec.channels
+        if channels != len(mean):
+            mean, std = ([sum(values) / len(values)] * channels for values in (mean, std))
+        self.spec = replace(self.spec, mean=tuple(mean), std=tuple(std))
+        self.normalise = Normalise(mean, std)
 
     def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         """As in MAE (He et al. 2022): position embeddings are added before patches are dropped."""

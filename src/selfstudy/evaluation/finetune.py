@@ -66,7 +66,7 @@ class Finetune(Protocol[Config]):
             warmup=config.warmup, final_lr_factor=0.0, clip_norm=0.0, batch_size=config.batch_size,
             steps=-(-config.images_seen // config.batch_size), on_collapse="continue",
         )  # fmt: skip
-        data = Data(_repeated(budget, config.batch_size), {"base": _chain(config, budget.images.image_size)}, rng)
+        data = Data(_repeated(budget, config.batch_size), {"base": _chain(config, budget.encoder.feed.size)}, rng)
         outcome = fit(classifier, data, training, device=budget.device, progress=budget.progress, folder=budget.folder)
         return classifier, outcome
 

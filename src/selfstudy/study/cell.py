@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,16 +13,17 @@ from torch import Tensor
 
 from selfstudy import catalog, files
 from selfstudy.encoder import Encoder
-from selfstudy.errors import RunError
+from selfstudy.errors import MissingWeights, RunError
 from selfstudy.evaluation import Protocol, Task, features
 from selfstudy.explain.map import embedding_map
 from selfstudy.images import ImageSet
 from selfstudy.progress import Progress
 from selfstudy.rng import Rng
 from selfstudy.study.material import Material
-from selfstudy.study.plan import Cell, Evaluation, Untrained
+from selfstudy.study.plan import Cell, Evaluation, Published, Untrained
 from selfstudy.training import RunSettings, load_run, pretrain, untrained
 from selfstudy.training.pretrain import versions
+from selfstudy.weights import published
 
 FEATURE_BATCH = 512  # images in one pass of an encoder
 
@@ -66,7 +67,7 @@ class Bench:
         files.write_json(folder / "cell.json", record)
         try:
             return self._pretrain(cell) if cell.kind == "pretrain" else self._evaluate(cell)
-        except (RunError, torch.OutOfMemoryError) as error:
+        except (RunError, MissingWeights, torch.OutOfMemoryError) as error:
             if isinstance(error.__cause__, OSError):
                 raise
             files.write_json(folder / "cell.json", {**record, "status": "failed", "error": str(error)})
@@ -77,8 +78,8 @@ class Bench:
         if isinstance(cell.work, RunSettings):
             pretrain(cell.work, self.pool(cell.unlabelled), folder, progress=self.progress, device=self.device)
         else:
-            assert isinstance(cell.work, Untrained)
-            self._write_untrained(cell, cell.work)
+            assert isinstance(cell.work, Untrained | Published)
+            self._write_as_it_is(cell, cell.work)
         card = dict(load_run(folder).card)
         files.write_json(folder / "run.json", {**card, "entry": cell.entry, "unlabelled": cell.unlabelled})
         if cell.seed == 0:  # one map per row is looked at
@@ -135,9 +136,7 @@ class Bench:
         """Lay the test images out on a plane, for the report."""
         images, test_rows = self.material.images, torch.from_numpy(self.material.split.test_rows)
         assert images.labels is not None
-        plane = embedding_map(
-            self.encoded(encoder_hash)[1][test_rows], images.labels[test_rows], images.ids[test_rows]
-        )
+        plane = embedding_map(self.encoded(encoder_hash)[1][test_rows], images.labels[test_rows], images.ids[test_rows])
         files.write_text(path, plane.to_csv(index=False))
 
     def pool(self, fraction: float) -> ImageSet:
@@ -147,17 +146,22 @@ class Bench:
     def untrained(self, start: Untrained) -> Encoder:
         return untrained(start.backbone, start.stem, self.pool(1.0), start.seed)
 
-    def _write_untrained(self, cell: Cell, start: Untrained) -> None:
+    def _write_as_it_is(self, cell: Cell, start: Untrained | Published) -> None:
         """A run folder of no steps, so that all that reads runs reads this one too."""
         started = time.perf_counter()
         folder, images = self._folder(cell), self.pool(1.0)
-        self.untrained(start).save(folder)
+        if isinstance(start, Untrained):
+            encoder = self.untrained(start)
+        else:
+            encoder = published(start.backbone, start.weights, images.channels)
+        encoder = replace(encoder, feed=replace(encoder.feed, fit=images.fit))
+        encoder.save(folder)
         card: dict[str, Any] = {
-            "method": "random",
+            "method": cell.method,
             "settings": {**asdict(start), "image_size": images.image_size, "channels": images.channels},
             "origins": {},
             "data": {"name": images.name, "fingerprint": images.fingerprint, "num_images": len(images)},
-            "seed": start.seed,
+            "seed": cell.seed,
             "device": str(self.device),
             "threads": torch.get_num_threads(),
             "versions": versions(),

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from selfstudy.errors import RunError
+from selfstudy.encoder import Encoder
+from selfstudy.errors import MissingWeights, RunError
 from selfstudy.evaluation import Task, features
 from selfstudy.evaluation.finetune import Config as FinetuneConfig
 from selfstudy.evaluation.finetune import Finetune
@@ -14,9 +15,10 @@ from selfstudy.progress import duration
 from selfstudy.rng import Rng
 from selfstudy.study._power import smallest_detectable_difference
 from selfstudy.study.cell import FEATURE_BATCH, Bench, Outcome
-from selfstudy.study.plan import Cell, Evaluation, Untrained, default_stem
+from selfstudy.study.plan import PRETRAINED, Cell, Evaluation, Published, Untrained, default_stem
 from selfstudy.study.settings import BASELINES, Label, StudySettings
 from selfstudy.training import RunSettings, measure_seconds_per_step
+from selfstudy.weights import published_shape
 
 TIMED_STEPS = 4  # after a first one that is not counted
 # Of a linear probe with cross-validation on 4,000 labels of 128 features, two cores of 2020: 4.6 s. Only an order of
@@ -95,7 +97,7 @@ def describe(
 def smallest_difference(settings: StudySettings, bench: Bench, label: Label) -> float:
     """Of a learned row to supervised training at this label count, as a share."""
     num_labels = len(bench.material.draw(label, 0).rows)
-    learned = sum(entry.method not in BASELINES for entry in settings.entries)
+    learned = sum(entry.method not in BASELINES or entry.method == "pretrained" for entry in settings.entries)
     return smallest_detectable_difference(
         num_draws=settings.num_draws(label),
         num_seeds=settings.seeds,
@@ -117,12 +119,12 @@ class _Clock:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.encoders: dict[str, _EncoderCost] = {}
+        self.encoders: dict[tuple[str, bool], _EncoderCost] = {}
         self.steps: dict[object, float] = {}
 
     def seconds(self, cell: Cell) -> float:
         match cell.work:
-            case Untrained():
+            case Untrained() | Published():
                 return self.encoder(cell).seconds
             case RunSettings() as run:
                 return run.training.steps * self._step(run) + self.encoder(cell).seconds
@@ -135,17 +137,27 @@ class _Clock:
                 return max(PROBE_SECONDS_AT_LEAST, PROBE_SECONDS * num_labels * self.encoder(cell).dim)
 
     def encoder(self, cell: Cell) -> _EncoderCost:
-        if cell.backbone not in self.encoders:
+        key = cell.backbone, cell.method == PRETRAINED
+        if key not in self.encoders:
             images = self.bench.material.images
             some = images.select(self.bench.material.split.test_rows[:FEATURE_BATCH])
-            stem = cell.work.stem if isinstance(cell.work, RunSettings | Untrained) else default_stem(images.image_size)
-            encoder = self.bench.untrained(Untrained(backbone=cell.backbone, stem=stem, seed=0))
+            encoder = self._untrained(cell)
             started = time.perf_counter()
             features(encoder, some, self.bench.device, FEATURE_BATCH)
             seconds = (time.perf_counter() - started) * len(images) / len(some)
             weights = sum(value.numel() for value in encoder.backbone.state_dict().values())
-            self.encoders[cell.backbone] = _EncoderCost(weights, encoder.dim, seconds)
-        return self.encoders[cell.backbone]
+            self.encoders[key] = _EncoderCost(weights, encoder.dim, seconds)
+        return self.encoders[key]
+
+    def _untrained(self, cell: Cell) -> Encoder:
+        """An encoder as costly as the cell's."""
+        images = self.bench.material.images
+        if cell.method == PRETRAINED:
+            return published_shape(cell.backbone, images.channels)
+        if isinstance(cell.work, Evaluation) and cell.work.start:
+            return self.bench.untrained(cell.work.start)
+        stem = cell.work.stem if isinstance(cell.work, RunSettings | Untrained) else default_stem(images.image_size)
+        return self.bench.untrained(Untrained(backbone=cell.backbone, stem=stem, seed=0))
 
     def _step(self, run: RunSettings) -> float:
         alike = replace(run, seed=0, images_seen=run.batch_size, origins={})
@@ -155,12 +167,12 @@ class _Clock:
             some = pool.select(torch.arange(min(len(pool), 2 * run.batch_size)).numpy())
             try:
                 self.steps[key] = measure_seconds_per_step(run, some, self.bench.device, 1 + TIMED_STEPS)
-            except (RunError, torch.OutOfMemoryError):
+            except (RunError, MissingWeights, torch.OutOfMemoryError):
                 self.steps[key] = 0.0  # it will fail as soon; the study records why, and goes on with the other rows
         return self.steps[key]
 
     def _finetune_step(self, cell: Cell, config: FinetuneConfig) -> float:
-        key = (cell.backbone, str(config))
+        key = (cell.backbone, cell.method == PRETRAINED, str(config))
         if key not in self.steps:
             _, few, more = (
                 self._finetune(cell, replace(config, images_seen=count * config.batch_size))
@@ -173,14 +185,12 @@ class _Clock:
         """Seconds of a fine-tuning that writes nothing."""
         material = self.bench.material
         assert isinstance(cell.work, Evaluation)
-        stem = default_stem(material.images.image_size)
-        start = cell.work.start or Untrained(backbone=cell.backbone, stem=stem, seed=0)
         task = Task(
             images=material.images,
             train_rows=torch.from_numpy(material.draw(cell.labels, cell.draw).rows),
             test_rows=torch.from_numpy(material.split.test_rows[:1]),
             pool_rows=torch.from_numpy(material.split.train_rows),
-            encoder=self.bench.untrained(start),
+            encoder=self._untrained(cell),
             features=None,
             device=self.bench.device,
         )

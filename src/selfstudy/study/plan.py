@@ -23,9 +23,11 @@ from selfstudy.study.settings import Entry, Label, StudySettings
 from selfstudy.training import RunSettings, resolve
 from selfstudy.training.settings import SMALL_STEM_UP_TO
 from selfstudy.types import DataCard
+from selfstudy.weights import PUBLISHED, checksum, published_facts
 
 Content = Mapping[str, object]
 STEMS = ("small", "imagenet")
+PRETRAINED = "pretrained"  # the row of published weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,14 @@ class Untrained:
     backbone: str
     stem: str
     seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """An encoder with published weights, as it was made: its own size, its own normalisation."""
+
+    backbone: str
+    weights: str  # timm, or a file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +68,7 @@ class Cell:
     unlabelled: float
     seed: int
     round: int  # rounds are run in order, so that every row has a first result before any has its second
-    work: RunSettings | Untrained | Evaluation
+    work: RunSettings | Untrained | Published | Evaluation
     needs: str = ""  # hash of the cell that makes the encoder
     protocol: str = ""
     labels: Label = ""
@@ -121,6 +131,8 @@ class _Planner:
                 yield from self._random(entry)
             case "supervised":
                 yield from self._supervised(entry)
+            case "pretrained":
+                yield from self._published(entry)
             case _:
                 yield from self._learned(entry)
 
@@ -135,6 +147,21 @@ class _Planner:
             )  # fmt: skip
             yield from self._with_evaluations(entry, cell)
 
+    def _published(self, entry: Entry) -> Iterator[Cell]:
+        """One encoder: published weights have no seed of ours."""
+        rest = dict(entry.overrides)
+        if "backbone" not in rest:
+            raise UserError(f"methods: {entry.name}: name the timm model with `pretrained: {{backbone: ...}}`")
+        work = Published(backbone=str(rest.pop("backbone")), weights=str(rest.pop("weights", PUBLISHED)))
+        _refuse(entry, rest)
+        published_facts(work.backbone)  # an unknown name is refused before anything is computed
+        content = {"kind": "published", "backbone": work.backbone, "weights": _weights(work.weights, work.backbone)}
+        cell = Cell(
+            hash=hash_of({**content, "channels": self.material.images.channels}), kind="pretrain", entry=entry.name,
+            method=PRETRAINED, backbone=work.backbone, unlabelled=1.0, seed=0, round=0, work=work,
+        )  # fmt: skip
+        yield from self._with_evaluations(entry, cell)
+
     def _supervised(self, entry: Entry) -> Iterator[Cell]:
         start, rest = self._start(entry)
         evaluation = self._evaluation("finetune", rest, f"methods: {entry.name}")
@@ -145,7 +172,7 @@ class _Planner:
         for seed in range(self.settings.seeds):
             for fraction in self.settings.unlabelled:
                 run = self._run_settings(entry, seed, self.pools[fraction].num_images)
-                written = {**run.to_json(), "method": Path(entry.method).stem}
+                written = {**run.to_json(), "method": Path(entry.method).stem, "init": _weights(run.init, run.backbone)}
                 images = self.pools[fraction].content
                 content = {"kind": "pretrain", "settings": written, "code": code, "images": images}
                 cell = Cell(
@@ -250,6 +277,14 @@ def _code(folder: str, name: str, contract: type[Method] | type[Protocol]) -> in
     if name.endswith(".py"):
         return hashlib.sha256(Path(name).expanduser().read_bytes()).hexdigest()
     return kind.version
+
+
+def _weights(source: str, backbone: str) -> str:
+    """Starting weights by their content. Those that cannot be had are the failure of a row, not of the study."""
+    try:
+        return checksum(source, backbone) if source else ""
+    except UserError:
+        return "not there"
 
 
 def _refuse(entry: Entry, overrides: Mapping[str, object]) -> None:

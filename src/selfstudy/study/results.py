@@ -27,7 +27,7 @@ def _lines(settings: StudySettings, cell: Cell, outcomes: Mapping[str, Outcome])
     encoder = outcomes.get(cell.needs, outcome)  # a folder that the user deleted is done again in its turn
     shared = {
         "study": settings.name, "entry": cell.entry, "method": cell.method, "backbone": cell.backbone,
-        "weights": "random" if cell.method == "random" else "none", "unlabelled": cell.unlabelled, "labels": cell.labels,
+        "weights": {"random": "random", "pretrained": "published"}.get(cell.method, "none"), "unlabelled": cell.unlabelled, "labels": cell.labels,
         "protocol": cell.protocol, "seed": cell.seed, "draw": cell.draw, "split": "test", "cell": cell.hash,
         "seconds": round(outcome.seconds, 3), "status": outcome.status if outcome.status == "failed" else encoder.status,
     }  # fmt: skip

@@ -13,7 +13,7 @@ from pydantic import Field
 from selfstudy import catalog, config
 from selfstudy.errors import UserError, nearest
 
-BASELINES = ("majority", "random", "supervised")  # rows that no file of methods/ stands for
+BASELINES = ("majority", "random", "supervised", "pretrained")  # rows that no file of methods/ stands for
 BUILT_IN = Path(__file__).parent.parent / "studies"
 
 Source = str | Mapping[str, object]  # one word, a path, or the keys of a source; images.load reads it

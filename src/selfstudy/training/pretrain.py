@@ -24,6 +24,7 @@ from selfstudy.training.fit import Data, Fit, costs, fit
 from selfstudy.training.settings import RunSettings
 from selfstudy.types import DataCard
 from selfstudy.views import draw_sheet
+from selfstudy.weights import start_from
 
 SHEET_IMAGES = 12  # pictures on the sheet of views: a phone's width shows them
 
@@ -56,7 +57,8 @@ def build_method(settings: RunSettings, images: ImageSet, rng: Rng) -> Method:
             spec = BackboneSpec(
                 name=spec.name, channels=channels, image_size=spec.image_size, mean=grey[0], std=grey[1], stem=spec.stem
             )
-        return build_backbone(spec if image_size is None else BackboneSpec(**{**vars(spec), "image_size": image_size}))
+        made = build_backbone(spec if image_size is None else replace(spec, image_size=image_size))
+        return start_from(made, settings.init) if settings.init else made
 
     card = DataCard(num_images=len(images), channels=settings.channels, image_size=settings.image_size)
     with rng.fork("initial weights").seeding_torch():

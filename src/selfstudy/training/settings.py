@@ -44,6 +44,7 @@ class RunSettings:
     config: Mapping[str, Any]  # the method's Config; typed as method.NAME=value
     backbone: str
     stem: Literal["small", "imagenet"]
+    init: str  # starting weights: "" none, "timm" published ones, a run's folder, or a file; selfstudy/weights.py
     image_size: int  # pixels a side, as the data were loaded
     channels: int
     views: Mapping[str, Any]  # slot -> {"size", "views": [operations]}
@@ -97,7 +98,7 @@ class RunSettings:
 
 # Settings that are ours rather than a recipe's. held_out: large enough to see over-fitting, small enough to lose little.
 _DEFAULTS: Mapping[str, object] = {
-    "stem": "small", "chunk_size": 0, "precision": "float32", "held_out": 0.05, "on_collapse": "stop", "seed": 0,
+    "stem": "small", "init": "", "chunk_size": 0, "precision": "float32", "held_out": 0.05, "on_collapse": "stop", "seed": 0,
 }  # fmt: skip
 SMALL_STEM_UP_TO = 64  # pixels a side: above it ResNets keep their ImageNet stem, as TinyImageNet's users do
 _FROM_DATA = ("image_size", "channels", "origins", "config", "method")
