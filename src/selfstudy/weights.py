@@ -164,10 +164,10 @@ def _load(backbone: Timm, state: dict[str, Tensor], file: Path) -> None:
         absent = [name for name, value in first.items() if not torch.equal(value, second[name])]
         if absent:
             raise KeyError(f"{len(absent)} tensors are missing, such as {absent[0]}")
-        weights = first
         if backbone.has_replaced_stem:
-            weights["conv1.weight"] = backbone.model.conv1.weight.detach()
-        backbone.model.load_state_dict(weights)
+            first = {name: value for name, value in first.items() if not name.startswith("conv1.")}
+            first["conv1.weight"] = backbone.model.conv1.weight.detach()
+        backbone.model.load_state_dict(first)
     except (RuntimeError, KeyError, ValueError) as error:
         raise UserError(
             f"the weights in {file} are not those of {spec.name}: {str(error).splitlines()[-1].strip()}"
