@@ -67,7 +67,7 @@ def test_a_run_of_bad_batches_stops_in_words(digits: ImageSet):
 class TestCollapse:
     """A run whose embeddings become one point is stopped, kept, and explained: the fashion study was told nothing."""
 
-    broken = str(Path(__file__).parent / "broken_byol.py")
+    broken = str(Path(__file__).parents[1] / "learns" / "broken" / "byol.py")
     overrides = {"backbone": "conv4", "batch_size": 128, "epochs": 12, "lr": 1e-2, "lr_scaling": "none", "warmup_epochs": 0,
                  "method.hidden_dim": 64, "method.out_dim": 32}  # fmt: skip
 

@@ -122,3 +122,31 @@ def accuracy(images: ImageSet, values: torch.Tensor) -> float:
         )  # fmt: skip
         found.append(kind(config.validate(kind.Config, {"C": [0.1]}, "gate")).run(task, rng).metrics["accuracy"])
     return float(np.mean(found))
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A method broken on purpose, and the settings it is trained with."""
+
+    name: str
+    method: str  # a name, or the path of a file
+    settings: Mapping[str, object]
+
+
+@cache
+def twins() -> tuple[Twin, ...]:
+    found = []
+    for name, entry in config.read_yaml(HERE / "twins.yaml").items():
+        assert isinstance(entry, Mapping)
+        method = str(HERE / "broken" / str(entry["file"])) if "file" in entry else name
+        own = {key: value for key, value in entry.items() if key not in ("file", "why")}
+        found.append(Twin(name, method, {**settings_of(name), **own}))
+    return tuple(found)
+
+
+def health_of(twin: Twin) -> Mapping[str, object]:
+    """How a twin's run ends."""
+    images = pictures()
+    settings = resolve(twin.method, {**twin.settings, "seed": 0}, images.card, "twin")
+    with tempfile.TemporaryDirectory() as folder:
+        return pretrain(settings, images, Path(folder) / "run", progress=Progress(quiet=True), device=CPU).card["health"]
