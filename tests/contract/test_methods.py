@@ -86,7 +86,7 @@ def test_config_defaults_are_plain_values(method: str, pictures: ImageSet):
     kind = catalog.find("methods", method, Method)
     values = json.loads(json.dumps(asdict(kind.Config())))
     assert config.validate(kind.Config, values, "test") == kind.Config()
-    assert "small" in kind.recipes and "paper" in kind.recipes or method in SPIKES
+    assert ("small" in kind.recipes and "paper" in kind.recipes) or method in SPIKES
     assert len(kind.causes) > 20 or method in SPIKES
     for recipe in kind.recipes.values():
         assert recipe.source

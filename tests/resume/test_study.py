@@ -52,6 +52,15 @@ def copy(finished, tmp_path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "copy"))
 
 
+def test_a_missing_map_is_drawn_again(copy):
+    """A process may be killed between a run's end and its map. Mutation: looking for run.json alone."""
+    maps = sorted(copy.glob("cells/*/map.csv"))
+    before = maps[0].read_bytes()
+    maps[0].unlink()
+    assert study(copy).num_computed == 0
+    assert maps[0].read_bytes() == before
+
+
 def test_the_same_command_again_computes_nothing(copy):
     before = (copy / "results.csv").read_bytes()
     assert study(copy).num_computed == 0

@@ -82,8 +82,7 @@ class Bench:
             self._write_as_it_is(cell, cell.work)
         card = dict(load_run(folder).card)
         files.write_json(folder / "run.json", {**card, "entry": cell.entry, "unlabelled": cell.unlabelled})
-        if cell.seed == 0:  # one map per row is looked at
-            self._write_map(cell.hash, folder / "map.csv")
+        self.add_map(cell)
         return Outcome(card["status"], card["seconds"])
 
     def _evaluate(self, cell: Cell) -> Outcome:
@@ -132,11 +131,14 @@ class Bench:
             self._last = encoder_hash, encoder, features(encoder, self.material.images, self.device, FEATURE_BATCH)
         return self._last[1:]
 
-    def _write_map(self, encoder_hash: str, path: Path) -> None:
-        """Lay the test images out on a plane, for the report."""
+    def add_map(self, cell: Cell) -> None:
+        """Lay the test images out on a plane, for the report; a process may have been killed just before it did."""
+        path = self._folder(cell) / "map.csv"
+        if cell.seed != 0 or path.is_file():  # one map per row is looked at
+            return
         images, test_rows = self.material.images, torch.from_numpy(self.material.split.test_rows)
         assert images.labels is not None
-        plane = embedding_map(self.encoded(encoder_hash)[1][test_rows], images.labels[test_rows], images.ids[test_rows])
+        plane = embedding_map(self.encoded(cell.hash)[1][test_rows], images.labels[test_rows], images.ids[test_rows])
         files.write_text(path, plane.to_csv(index=False))
 
     def pool(self, fraction: float) -> ImageSet:

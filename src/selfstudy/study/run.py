@@ -72,6 +72,9 @@ def run(settings: StudySettings, folder: Path, *, progress: Progress, yes: bool 
         cost = announce(study)
         _agree(study.settings, cost, yes)
         _write_plan(study)
+        for cell in study.cells:
+            if cell.kind == "pretrain" and cell.hash in study.outcomes:
+                study.bench.add_map(cell)
         try:
             _work(study, cost)
         finally:  # also when it is interrupted: what is done is seen
