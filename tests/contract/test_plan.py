@@ -135,6 +135,23 @@ def test_a_users_method_counts_by_its_content(tmp_path):
     assert not found[0] & found[2]
 
 
+def test_a_users_view_counts_by_its_content(tmp_path):
+    """Mutation: its path in the hash, so that moving the file computes everything anew."""
+    text = (
+        "from dataclasses import dataclass\nfrom selfstudy.views.grey import Grey\n\n\n"
+        "@dataclass(frozen=True, kw_only=True)\nclass Mine(Grey):\n    'My own.'\n"
+    )
+    found = []
+    for folder, content in (("a", text), ("b", text), ("c", text + "# changed\n")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(content, encoding="utf-8")
+        found.append(
+            hashes(cells_of(methods=["supervised", "simclr"], views=[{str(tmp_path / folder / "mine.py"): {}}]))
+        )
+    assert found[0] == found[1]
+    assert not found[0] & found[2]
+
+
 @pytest.mark.parametrize(
     "change",
     [

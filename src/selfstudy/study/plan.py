@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from selfstudy import catalog, config
 from selfstudy.errors import UserError, nearest
@@ -174,7 +174,7 @@ class _Planner:
                 run = self._run_settings(entry, seed, self.pools[fraction].num_images)
                 written = {**run.to_json(), "method": Path(entry.method).stem, "init": _weights(run.init, run.backbone)}
                 images = self.pools[fraction].content
-                content = {"kind": "pretrain", "settings": written, "code": code, "images": images}
+                content = {"kind": "pretrain", "settings": _by_content(written), "code": code, "images": images}
                 cell = Cell(
                     hash=hash_of(content), kind="pretrain", entry=entry.name, method=Path(entry.method).stem,
                     backbone=run.backbone, unlabelled=fraction, seed=seed, round=seed, work=run,
@@ -198,7 +198,7 @@ class _Planner:
                 begin = None if start is None else Untrained(backbone=start["backbone"], stem=start["stem"], seed=seed)
                 content = {
                     "kind": "evaluate", "protocol": Path(protocol).stem, "code": _code("evaluation", protocol, Protocol),
-                    "config": asdict(evaluation.config), "seed": seed,  # type: ignore[call-overload]
+                    "config": _by_content(asdict(evaluation.config)), "seed": seed,  # type: ignore[call-overload]
                     "encoder": encoder.hash if encoder else self._untrained_content(begin) if begin else "none",
                     "train": self.drawn[label, draw], "test": self.material.test_content,
                     "standardised_over": self.material.train_content if kind.needs == "features" else "none",
@@ -277,6 +277,22 @@ def _code(folder: str, name: str, contract: type[Method] | type[Protocol]) -> in
     if name.endswith(".py"):
         return hashlib.sha256(Path(name).expanduser().read_bytes()).hexdigest()
     return kind.version
+
+
+def _by_content(value: Any) -> Any:
+    """The settings with a user's own view files named by what is in them, so that they may move."""
+    if isinstance(value, Mapping):
+        return {_named(str(key)): _by_content(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_by_content(item) for item in value]
+    return _named(value) if isinstance(value, str) else value
+
+
+def _named(name: str) -> str:
+    path = Path(name).expanduser()
+    if path.suffix != ".py" or not path.is_file():
+        return name
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _weights(source: str, backbone: str) -> str:
