@@ -249,7 +249,7 @@ class TestRefusals:
 
     def test_tokens_are_asked_of_a_transformer(self, pictures: ImageSet):
         with pytest.raises(UserError, match="backbone conv4 has no tokens"):
-            made, data, settings = built(SPIKES[[short(s) for s in SPIKES].index("mae")], pictures, backbone="conv4")
+            made, data, settings = built("mae", pictures, backbone="conv4")
             made(made.views(data.batch(0, 8), data.rng, data.chains), late_step(made, data, settings))
 
     def test_epochs_and_images_seen_together(self, pictures: ImageSet):

@@ -30,7 +30,14 @@ def _make_table(root):
     return root / "table.csv"
 
 
-PLACES = {"folder": _make_folder, "table": _make_table}  # a source that lies somewhere needs an example here
+def _make_picture(root):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 40, 3), dtype=np.uint8)).save(root / "picture.png")
+    return root / "picture.png"
+
+
+# A source that lies somewhere needs an example here.
+PLACES = {"folder": _make_folder, "noise": lambda root: 30, "single": _make_picture, "table": _make_table}
+UNLABELLED = {"noise", "single"}  # controls: nothing in them has a name
 
 
 @pytest.fixture(params=NAMES)
@@ -49,7 +56,8 @@ def test_the_file_holds_one_source(name):
 
 
 def test_it_becomes_a_sound_set(source):
-    images = load(source, image_size=12, labelled=True)
+    labelled = source.partition(":")[0] not in UNLABELLED
+    images = load(source, image_size=12, labelled=labelled)
     size = len(images)
     assert size > 1
     assert images.name == source
@@ -58,15 +66,21 @@ def test_it_becomes_a_sound_set(source):
     assert images.channels in (1, 3)
     assert 12 <= images.images.shape[2] == images.images.shape[3] <= 14  # ceil(1.15 * 12)
     assert len(set(images.ids.tolist())) == len(images.groups) == len(images.paths) == size
-    assert images.labels.dtype == torch.int64
-    assert set(images.labels.tolist()) == set(range(len(images.classes)))
-    assert len(images.classes) > 1
     assert images.skipped == ()
+    if labelled:
+        assert images.labels.dtype == torch.int64
+        assert set(images.labels.tolist()) == set(range(len(images.classes)))
+        assert len(images.classes) > 1
+    else:
+        with pytest.raises(UserError, match=f"{source} has no labels"):
+            load(source, image_size=12, labelled=True)
 
 
 def test_it_is_the_same_every_time_and_labels_are_seen_only_when_asked_for(source):
-    first, again, blind = (load(source, image_size=12, labelled=labelled) for labelled in (True, True, False))
-    assert first.fingerprint == again.fingerprint != blind.fingerprint
+    labelled = source.partition(":")[0] not in UNLABELLED
+    first, again, blind = (load(source, image_size=12, labelled=seen) for seen in (labelled, labelled, False))
+    assert first.fingerprint == again.fingerprint
+    assert (first.fingerprint != blind.fingerprint) == labelled
     assert torch.equal(first.images, again.images)
     assert torch.equal(first.images, blind.images)
     assert first.ids.tolist() == blind.ids.tolist()
@@ -76,7 +90,7 @@ def test_it_is_the_same_every_time_and_labels_are_seen_only_when_asked_for(sourc
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_place_is_asked_for_or_refused_in_words(name):
-    written, message = (name, f"{name}:PATH") if name in PLACES else (f"{name}:somewhere", "takes no path")
+    written, message = (name, f"{name}:[A-Z]+") if name in PLACES else (f"{name}:somewhere", "takes no path")
     with pytest.raises(UserError, match=message):
         load(written, image_size=12)
     with pytest.raises(UserError, match='data: there is no setting "colour"'):

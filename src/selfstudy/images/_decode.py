@@ -111,7 +111,7 @@ def _from_file(path: Path, most: int, fit: Fit) -> Picture | Skipped:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
             reduced = image.draft(None, (REDUCING_GAP * most, REDUCING_GAP * most))  # libjpeg halves while it decodes
             extent = reduced[1][2:] if reduced else image.size
-            square = _square(_grey_or_rgb(image), extent, most, fit)
+            square = _square(grey_or_rgb(image), extent, most, fit)
             turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
             return Picture(digest, _pixels(square if turn is None else square.transpose(turn)))
     except FileNotFoundError:
@@ -136,7 +136,7 @@ def _from_file(path: Path, most: int, fit: Fit) -> Picture | Skipped:
     return Skipped(printable(path), reason)
 
 
-def _grey_or_rgb(image: Image.Image) -> Image.Image:
+def grey_or_rgb(image: Image.Image) -> Image.Image:
     """Any mode to L or RGB."""
     if image.has_transparency_data and not image.mode.startswith("I"):
         image = image.convert("RGBA")

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -40,9 +40,10 @@ def load(
     listing = find(source).listing(labelled)
     if labelled and not any(listing.labels):
         raise UserError(f"{name} has no labels")
+    pictures = listing.pictures(image_size) if callable(listing.pictures) else listing.pictures
     rows, skipped = [], list(listing.skipped)
-    columns = zip_longest(listing.groups, listing.parts, listing.labels, _names(name, listing), fillvalue="")
-    for picture, facts in zip(_decode.read_all(listing.pictures, image_size, fit), columns, strict=True):
+    columns = zip_longest(listing.groups, listing.parts, listing.labels, _names(name, pictures), fillvalue="")
+    for picture, facts in zip(_decode.read_all(pictures, image_size, fit), columns, strict=True):
         if isinstance(picture, Skipped):
             skipped.append(picture)
         else:
@@ -95,7 +96,7 @@ def _make(word: str, settings: Mapping[str, object]) -> Source:
     kind = catalog.find("images", word, Source)
     takes_place = word in kind.__dataclass_fields__  # type: ignore[attr-defined]
     if takes_place and not settings.get(word):
-        raise UserError(f"{word} needs the place where it lies: {word}:PATH")
+        raise UserError(f"{word} needs a {kind.argument.lower()}: write {word}:{kind.argument}")
     if not takes_place and settings:
         if settings.get(word):
             raise UserError(f"{word} comes with selfstudy and takes no path: write {word}")
@@ -103,10 +104,10 @@ def _make(word: str, settings: Mapping[str, object]) -> Source:
     return config.validate(kind, settings, "data")
 
 
-def _names(name: str, listing: Listing) -> list[str]:
-    if isinstance(listing.pictures, np.ndarray):
-        return [f"{name}/{position}" for position in range(len(listing.pictures))]
-    return [printable(path) for path in listing.pictures]
+def _names(name: str, pictures: np.ndarray | Sequence[Path]) -> list[str]:
+    if isinstance(pictures, np.ndarray):
+        return [f"{name}/{position}" for position in range(len(pictures))]
+    return [printable(path) for path in pictures]
 
 
 def _check_readable(name: str, num_read: int, skipped: list[Skipped], most_unreadable: float) -> None:

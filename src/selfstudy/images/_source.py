@@ -4,9 +4,10 @@ import os
 import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -24,7 +25,8 @@ PARTS = {
 class Listing:
     """What a source found. Row i of every field is picture i; an empty field: the source has no such thing."""
 
-    pictures: np.ndarray | Sequence[Path]  # uint8 [N, H, W] or [N, H, W, 3], or the files
+    # Uint8 [N, H, W] or [N, H, W, 3], or the files, or what makes the former for an image size
+    pictures: np.ndarray | Sequence[Path] | Callable[[int], np.ndarray]
     labels: Sequence[str] = ()  # "" where missing
     groups: Sequence[str] = ()  # "" where a picture is a group of its own
     parts: Sequence[str] = ()  # "train" or "test"
@@ -37,6 +39,8 @@ class Source(ABC):
 
     Its fields are its settings. A field of the source's own name is the place where it lies: `NAME:PLACE` sets it.
     """
+
+    argument: ClassVar[str] = "PATH"  # what stands for the place in a message
 
     @abstractmethod
     def listing(self, labelled: bool) -> Listing:

@@ -1,10 +1,12 @@
 """Convolutional autoencoder: draw the view again from its features alone.
 
+Family  reconstruction, 2006
 Source  Hinton and Salakhutdinov, Science 2006; the convolutional form with root mean squared error is that of the
         label-efficiency study selfstudy grew out of (noise and flips as views, a frozen encoder afterwards).
 Scale   mean over images of the root of the mean squared pixel error: 0 to 1, 0 for a perfect drawing.
 Rows    N images. H = the backbone's features, the only thing the decoder sees.
 Needs   nothing: any batch, any backbone. Reconstruction rewards what covers many pixels, not what tells classes apart.
+State   none.
 Kin     a denoising autoencoder draws the clean image instead; MAE hides patches.
 """
 

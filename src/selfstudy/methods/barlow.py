@@ -1,5 +1,6 @@
 """Barlow Twins: make the correlation between two views' projections the identity matrix.
 
+Family  joint embedding by decorrelation, 2021
 Source  Zbontar, Jing, Misra, LeCun, Deny, ICML 2021, arXiv:2103.03230 (loss: Eq. 1 and 2; heads and training: §2.2;
         views: App. A) and its reference code.
 Scale   a sum over all D^2 entries, so it grows with D: D while nothing is learned, about 0.005 D^2 / N for independent noise
@@ -7,6 +8,7 @@ Scale   a sum over all D^2 entries, so it grows with D: D while nothing is learn
 Rows    N images. D = projection width.
 Needs   batches of some 100 images or more: a correlation of N rows is off by 1 / sqrt(N). A wide projector helps (§4). No
         negatives, teacher, predictor or stop-gradient.
+State   none.
 Kin     VICReg keeps variance and covariance apart for each view, so neither need be standardised.
 """
 

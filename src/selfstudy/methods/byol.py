@@ -1,10 +1,12 @@
 """BYOL: predict a slowly moving teacher's projection of the other view, without negatives.
 
+Family  joint embedding without negatives, 2020
 Source  Grill et al., NeurIPS 2020, arXiv:2006.07733 (loss: Eq. 2; architecture: §3.3; views: App. B; training: §3.3).
 Scale   sum of both directions, each 2 - 2 cos: 0 to 8, about 4 at the start. lightly's half-sum of negative cosines is
         this value / 4 - 1; averaging the two directions instead of adding them cost it 11 points (lightly#1286).
 Rows    N images. D = projection width.
 Needs   BatchNorm inside the heads (without it, it collapses from the default initialisation), a teacher.
+State   a teacher that follows slowly.
 Kin     SimSiam has no teacher; MoCo v3 adds negatives.
 """
 

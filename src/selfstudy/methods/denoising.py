@@ -1,10 +1,12 @@
 """Denoising autoencoder: draw the clean view from the features of a spoiled one.
 
+Family  reconstruction, 2008
 Source  Vincent, Larochelle, Bengio, Manzagol, ICML 2008 (masking) and Vincent et al., JMLR 11, 2010 (also Gaussian noise, and
         squared error where pixels are no bits). Their encoders are perceptrons, trained layer by layer; ours is any backbone.
 Scale   mean over images and pixels of the squared error: 0 to 1, 0 for a perfect drawing.
 Rows    N images. H = the backbone's features, the only thing the decoder sees.
 Needs   any batch of two, any backbone, views without noise: the target is what the views show.
+State   none.
 Kin     the autoencoder draws what it was shown, noise and all; MAE hides whole patches and draws only those.
 """
 

@@ -1,11 +1,13 @@
 """Jigsaw: name the order in which the tiles of an image were put.
 
+Family  pretext, 2016 and 2018
 Source  Noroozi and Favaro, ECCV 2016, arXiv:1603.09246 (task and shortcuts: §3; permutations: algorithm 1).
         Jigsaw++: Noroozi et al., CVPR 2018, arXiv:1805.00385, §3.1: set `replaced` to 2 and `num_permutations` to 701.
 Scale   mean cross-entropy: log P at the start, 0 for a solved task.
 Rows    N images, T tiles each (9, or 4 of a 2 x 2 grid), P permutations, which the method stores.
 Needs   tiles of 8 pixels with room to move: images of 27 pixels (18 for 2 x 2). Batches of two: the head has BatchNorm.
         Any backbone; the paper's convolutions with a stride of 2 at the start are not asked for.
+State   the set of permutations.
 Kin     context asks for the place of one tile beside another; jigsaw++ swaps some tiles for another image's.
         Training sees tiles, evaluation the whole image (the paper does likewise; others average over the tiles).
 """

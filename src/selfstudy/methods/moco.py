@@ -1,11 +1,13 @@
 """MoCo v2: name each image's other view among a queue of earlier images, seen by a slowly moving encoder.
 
+Family  contrastive, 2020
 Source  Chen, Fan, Girshick, He 2020, arXiv:2003.04297 (head, views, temperature); He et al., CVPR 2020, arXiv:1911.05722
         (loss: Eq. 1; momentum: Eq. 2; queue: §3.2; shuffled BatchNorm: §3.3).
 Scale   mean over the N queries. `symmetric` adds the other direction, as FAIR's demo for CIFAR-10 does: twice the value.
 Rows    N images; the first view is the query, the second the key. K keys in the queue. D = projection width.
 Needs   no more keys than images, so that the queue holds few keys of the query's own image; those are never negatives.
         The kept backbone is the query's. Keys join the queue after the step, and only then does the key encoder move.
+State   a key encoder that follows slowly; a queue of keys with their images.
 Kin     SimCLR and MoCo v3 take the negatives from the batch; NNCLR takes its positives from the queue.
 """
 

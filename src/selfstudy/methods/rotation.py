@@ -1,11 +1,13 @@
 """Rotation: name the angle by which each image was turned.
 
+Family  pretext, 2018
 Source  Gidaris, Singh, Komodakis, ICLR 2018, arXiv:1803.07728 (task: §3; training on CIFAR-10 and the sets of angles: §4.1).
         On CIFAR-10 the paper found 4 angles best, then 8, then 0 and 180, then 90 and 270 degrees.
 Scale   mean cross-entropy over all copies: log R at the start, 0 for a solved task.
 Rows    N images, R angles; the R copies of an image lie in dimension 1 and are all in the batch, as in the paper.
 Needs   images with an upright. A digit 0, 1 or 8, a texture, a picture from above or a round thing cannot be solved;
         files turned by their camera must be upright when they are loaded. Any backbone.
+State   none.
 Kin     context and jigsaw ask where parts lie; exemplar wants turned copies to look alike.
 """
 

@@ -1,9 +1,11 @@
 """SimCLR: name each image's other view among all views of the batch.
 
+Family  contrastive, 2020
 Source  Chen, Kornblith, Norouzi, Hinton, ICML 2020, arXiv:2002.05709 (loss: Eq. 1; views: App. A; training: App. B).
 Scale   mean over the 2N anchors, as in the paper; google-research/simclr reports twice this value.
 Rows    N images; rows i and i + N of the embeddings are the two views of image i. D = projection width.
 Needs   batches with many images, since the negatives come from the batch. No labels, no state, no teacher.
+State   none.
 Kin     DCL drops the positive from the denominator; MoCo takes its negatives from a queue.
 """
 

@@ -1,11 +1,13 @@
 """SimSiam: predict the same encoder's projection of the other view, with neither negatives nor a teacher.
 
+Family  joint embedding without negatives, 2021
 Source  Chen and He, CVPR 2021, arXiv:2011.10566 (loss: Eq. 1-4; heads and training: §3; small images: App. D).
 Scale   mean of both directions' negative cosines: -1 to 1, near 0 at the start. A collapsed encoder also reaches -1,
         so only the spread of z tells the two apart. BYOL's loss is 4 + 4 times this one.
 Rows    N images. D = projection width.
 Needs   BatchNorm after the projector's last layer and none after the predictor's (§4.4), a predictor whose rate does not
         decay (§4.2), the stop-gradient. It collapses more easily than its kin on small or uniform data.
+State   none.
 Kin     BYOL's targets come from a slow teacher; Barlow Twins and VICReg forbid collapse in the loss itself.
 """
 

@@ -1,11 +1,13 @@
 """SwAV: predict the cluster of one view from another, with clusters that share the batch equally.
 
+Family  clustering, 2020
 Source  Caron et al., NeurIPS 2020, arXiv:2006.09882 (loss: Eq. 1 and 2; codes: §3.1; multi-crop: §3.2; training: §4 and
         App. A), and its code for the queue and the frozen prototypes.
 Scale   mean over the two views that give codes, the other views that predict them, and images; lightly's value.
 Rows    N images, V views of which the first two, the large ones, give codes. K prototypes, D = projection width.
 Needs   more prototypes than dimensions (with as many, an embedding equally near to all of them is the way out: the loss
         stays at log K); a batch and queue not much smaller than K, since they are what is shared out; BatchNorm in the head.
+State   prototypes; optionally a queue of embeddings.
 Kin     DeepCluster v2 clusters the whole set once an epoch; SeLa does so with equal shares; DINO has a teacher instead.
 """
 

@@ -1,5 +1,6 @@
 """Beta-VAE: draw the view again from a noisy code that tells as little as it can.
 
+Family  reconstruction, 2014 and 2017
 Source  Kingma and Welling, ICLR 2014, arXiv:1312.6114 (§2.3 and App. B: the code and its divergence); Higgins et al.,
         ICLR 2017, "beta-VAE" (Eq. 4: the weight beta); active units: Burda et al. 2016, arXiv:1509.00519, §5.1.
 Scale   nats per image: the cross-entropy summed over pixels and channels, plus beta times the divergence summed over
@@ -7,6 +8,7 @@ Scale   nats per image: the cross-entropy summed over pixels and channels, plus 
 Rows    N images. H = the backbone's features; mean and log-variance of the code are linear maps of H, so H tells all that
         the code tells. H is what is kept: it is as wide as for other methods, and never a sample.
 Needs   any batch of two, any backbone. Views without noise of their own, which no decoder can foretell.
+State   none.
 Kin     beta 1 is the VAE, beta 0 an autoencoder with a noisy code.
 """
 

@@ -1,5 +1,6 @@
 """VICReg: draw two views' projections together while every column keeps its variance and tells something of its own.
 
+Family  joint embedding by decorrelation, 2022
 Source  Bardes, Ponce, LeCun, ICLR 2022, arXiv:2105.04906 (loss: Eq. 1-6; heads, views and training: §4) and its reference
         code, whose scaling this is.
 Scale   25 times the invariance, 25 times the variance, once the covariance term: 24.75 once collapsed, 0 at best. The code
@@ -7,6 +8,7 @@ Scale   25 times the invariance, 25 times the variance, once the covariance term
 Rows    N images. D = projection width.
 Needs   batches of some 100 images or more, for covariances. No normalisation of z, no BatchNorm at the projector's end; no
         negatives, teacher, predictor or stop-gradient.
+State   none.
 Kin     Barlow Twins has one correlation of both views; LeJEPA asks for a whole Gaussian.
 """
 

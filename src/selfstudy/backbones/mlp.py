@@ -1,0 +1,36 @@
+"""mlp: a perceptron of the pixels with two hidden layers, 100 features: the simplest encoder of the mutual-information study.
+
+Source  Tschannen et al., ICLR 2020, arXiv:1907.13625, §3 and its code: 300, 300, 100 units, ReLU between, none at the end.
+        0.36 million parameters for grey images of 28 px.
+Shape   its first layer has a weight for every pixel, so it takes images of one size only, the one it was made for.
+"""
+
+from torch import Tensor
+
+from selfstudy.backbones._normalise import Normalise
+from selfstudy.encoder import Backbone, BackboneSpec
+from selfstudy.errors import UserError
+from selfstudy.nn import heads
+
+
+class MLP(Backbone):
+    """Float32 [N, C, S, S] in [0, 1] to [N, 100]; S is the spec's image size."""
+
+    dim = 100
+
+    def __init__(self, spec: BackboneSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.size = (spec.image_size, spec.image_size)
+        self.normalise = Normalise(spec.mean, spec.std)
+        pixels = spec.channels * self.size[0] * self.size[1]
+        self.layers = heads.mlp(pixels, 300, 300, self.dim, hidden_norm="none")
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.shape[2:] != self.size:
+            (height, width), (found_height, found_width) = self.size, images.shape[2:]
+            raise UserError(
+                f"backbone mlp was made for images of {height} x {width} pixels, but these are {found_height} x {found_width}: it has "
+                "a weight for every pixel; conv2, conv4 and ResNets take any size"
+            )
+        return self.layers(self.normalise(images).flatten(1))
