@@ -1,4 +1,4 @@
-"""mlp: a perceptron of the pixels with two hidden layers, 100 features: the simplest encoder of the mutual-information study.
+"""mlp: a perceptron of the pixels, 100 features: the simplest encoder of the mutual-information study.
 
 Source  Tschannen et al., ICLR 2020, arXiv:1907.13625, §3 and its code: 300, 300, 100 units, ReLU between, none at the end.
         0.36 million parameters for grey images of 28 px.
