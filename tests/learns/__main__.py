@@ -1,4 +1,4 @@
-"""`make learns`: every method and seed once more, in fresh numbers. `python -m tests.learns swav dino` does only those."""
+"""`make learns`: every method, seed and broken twin once more, in fresh numbers. `python -m tests.learns swav dino` does only those."""
 
 import sys
 
@@ -23,6 +23,11 @@ def main(methods: list[str]) -> None:
             )
             kept.append(gain)
             gates.record(sorted(kept, key=lambda gain: (gain.method, gain.seed)))
+    for twin in gates.twins():
+        if twin.name in methods:
+            health = gates.health_of(twin)
+            print(f"broken {twin.name}: {health['verdict']}: {health['message']}", flush=True)
+            assert health["verdict"] != "healthy"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ FIFTHS = 5
 
 
 def is_due(method: str) -> bool:
+    """Whether its file changed since the table was written, or today is its day."""
     changed = all(gain.file != gates.file_of(method) for gain in gates.recorded() if gain.method == method)
     return changed or (METHODS.index(method) + datetime.date.today().toordinal()) % FIFTHS == 0
 
@@ -34,3 +35,14 @@ def test_three_seeds_of_this_version_learned(method: str):
 def test_beats_the_untrained_encoder(method: str):
     """Mutation: a learning rate of 0, or an objective whose sign is turned, gives no gain."""
     assert gates.measure(method, seed=0).gained > gates.margin(method)
+
+
+def test_twins_are_methods_that_have_a_gate():
+    assert {twin.name for twin in gates.twins()} <= set(METHODS)
+
+
+@pytest.mark.parametrize("twin", [twin for twin in gates.twins() if is_due(twin.name)], ids=lambda twin: twin.name)
+def test_a_broken_twin_trips_the_alarm(twin: gates.Twin):
+    """Mutation: a doctor that only looks at the loss, which is at its best when all has collapsed."""
+    health = gates.health_of(twin)
+    assert health["verdict"] != "healthy", health["message"]

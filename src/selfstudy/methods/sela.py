@@ -127,7 +127,8 @@ class SeLa(Method):
         logits = self.classify(h).view(len(h), self.config.num_heads, self.config.num_prototypes)
         accuracy = (logits.detach().argmax(2) == labels.T).float().mean()  # chance is 1 / K
         metrics = {"label_accuracy": accuracy, "largest_cluster": self.largest_cluster.clone()}
-        return Output(loss=cross_entropy_of_heads(logits, labels), watch={"h": h}, metrics=metrics)
+        watch = {"h": h, "z": logits[:, 0]}  # where all images have one label, their scores point one way
+        return Output(loss=cross_entropy_of_heads(logits, labels), watch=watch, metrics=metrics)
 
     def refresh_due(self, step: Step) -> bool:
         if step.number == 0 or self.config.schedule == "every_epoch":
