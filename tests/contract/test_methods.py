@@ -182,7 +182,7 @@ def test_bfloat16_is_near_float32(method: str, pictures: ImageSet):
     with torch.autocast("cpu", torch.bfloat16):
         output = made(views, step)
     assert output.loss.dtype == torch.float32
-    assert abs(float(output.loss.detach()) - full) <= 2e-2 * abs(full)
+    assert abs(float(output.loss.detach()) - full) <= 2e-2 * abs(full) + 5e-3  # SimSiam's loss goes through 0
 
 
 def test_encoder_is_fed_as_it_says(method: str, pictures: ImageSet, tmp_path: Path):
