@@ -17,11 +17,12 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from selfstudy.encoder import Backbone, BackboneSpec, build_backbone
 from selfstudy.images import ImageSet
-from selfstudy.methods.dino import DINO, Settings, cross_view, entropy, local_size, rising, scores, targets
+from selfstudy.methods.dino import DINO, Settings, cross_view, entropy, rising, scores, targets
 from selfstudy.rng import Rng
 from selfstudy.training.optimizer import build, set_rates
 from selfstudy.training.settings import Training
 from selfstudy.types import DataCard, Step, Views
+from selfstudy.views import papers
 from tests.reference.dino import dino as twin
 
 CARD = DataCard(num_images=64, channels=1, image_size=16)
@@ -174,7 +175,7 @@ class TestPlan:
     )
     def test_local_size(self, side: int, size: int):
         """96 of 224, even, at least 8 and never more than the image. Mutation: rounding down; no floor."""
-        assert local_size(side, 96 / 224) == size
+        assert papers.local_size(side, 96 / 224) == size
 
     def test_rising(self):
         """Mutation: a temperature that keeps rising, or starts at its end."""

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from selfstudy.encoder import Backbone, BackboneSpec, build_backbone
 from selfstudy.images import ImageSet
-from selfstudy.methods.lejepa import LeJEPA, Settings, local_size, random_directions, sigreg, to_the_mean
+from selfstudy.methods.lejepa import LeJEPA, Settings, random_directions, sigreg, to_the_mean
 from selfstudy.rng import Rng
 from selfstudy.types import DataCard, Step, Views
+from selfstudy.views import papers
 from tests.reference import lejepa as twins
 
 CARD = DataCard(num_images=64, channels=1, image_size=16)
@@ -199,7 +200,7 @@ class TestMethod:
     @pytest.mark.parametrize(("side", "size"), [(224, 98), (64, 28), (40, 18), (32, 14), (16, 8), (8, 8)])
     def test_local_size(self, side: int, size: int):
         """Mutation: rounding down; no floor."""
-        assert local_size(side, 98 / 224) == size
+        assert papers.local_size(side, 98 / 224) == size
 
     def test_views_differ(self, digits: ImageSet):
         """Mutation: one stream for all views of a slot."""

@@ -1,5 +1,6 @@
 """DINO: sort crops of an image, small ones too, as a slowly moving teacher sorts its large crops.
 
+Family  self-distillation, 2021
 Source  Caron et al., ICCV 2021, arXiv:2104.14294 (loss: Eq. 1-4 and algorithm 1; head and training: §3.2 and App. C; crops:
         §3.1 and App. E) and its reference code.
 Scale   mean over pairs of different views of a cross-entropy over K prototypes: log K while nothing is sorted, and also once
@@ -7,6 +8,7 @@ Scale   mean over pairs of different views of a cross-entropy over K prototypes:
 Rows    N images, V views (the two large ones first). K prototypes, D = width of the bottleneck before them.
 Needs   a teacher, a centre against one prototype taking all, a teacher temperature below the student's against the uniform
         (§5.3). Every encoder here, of 8 px or more; its BatchNorm, if it has any, is the reason for BatchNorm in the head.
+State   a teacher that follows slowly; the centre of its outputs.
 Kin     SwAV balances the prototypes by Sinkhorn instead of a centre; BYOL compares z itself.
 """
 
@@ -29,7 +31,6 @@ from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Tensors, Vi
 from selfstudy.views import Chain, papers
 
 GLOBAL = ("first", "second")  # the views that the teacher sees
-SMALLEST_LOCAL = 8  # pixels a side: what conv4 needs at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +61,6 @@ class Settings:
             raise ValueError(f"num_prototypes is {self.num_prototypes}, but sorting needs at least 2")
         if not 0 <= self.centre_momentum <= 1 or not 0 <= self.momentum <= 1 or not 0 <= self.teacher_warmup <= 1:
             raise ValueError("momentum, centre_momentum and teacher_warmup must lie between 0 and 1")
-
-
-def local_size(image_size: int, fraction: float) -> int:
-    """Pixels a side of a small crop's picture: the even number nearest to the fraction, at least 8. 96 of 224, 14 of 32."""
-    return min(image_size, max(SMALLEST_LOCAL, 2 * round(fraction * image_size / 2)))
 
 
 def rising(start: float, end: float, share: float) -> Schedule:
@@ -132,7 +128,9 @@ class DINO(Method):
 
     @classmethod
     def requires(cls, config: Settings, data: DataCard) -> Requirements:
-        return Requirements(smallest_batch=2, smallest_image=SMALLEST_LOCAL)  # a centre of one image is that image
+        return Requirements(
+            smallest_batch=2, smallest_image=papers.SMALLEST_LOCAL
+        )  # a centre of one image is that image
 
     @classmethod
     def chains(cls, config: Settings, data: DataCard) -> Mapping[str, Chain]:
@@ -140,7 +138,7 @@ class DINO(Method):
         if config.num_local == 0:  # App. E: then the two large crops may be as small as 14 %
             first, second = (replace(chain, crop=replace(chain.crop, scale=(0.14, 1.0))) for chain in (first, second))
             return {"first": first, "second": second}
-        size = local_size(data.image_size, config.local_fraction)
+        size = papers.local_size(data.image_size, config.local_fraction)
         return {"first": first, "second": second, "local": papers.dino_local(size, blur=config.blur)}
 
     def __init__(self, make_backbone: MakeBackbone, data: DataCard, config: Settings) -> None:

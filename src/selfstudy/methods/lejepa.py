@@ -1,5 +1,6 @@
 """LeJEPA: predict every view from the mean of the whole-size views, while all projections together stay a Gaussian cloud.
 
+Family  joint embedding by a prescribed distribution, 2025
 Source  Balestriero and LeCun 2025, arXiv:2511.08544 (SIGReg: §4; loss and training: §5), the authors' README (views, rates)
         and their minimal example (MINIMAL.md: quadrature, small images).
 Scale   (1 - lambda) times the mean squared distance to the mean view, plus lambda times the Epps-Pulley statistic, which is
@@ -7,6 +8,7 @@ Scale   (1 - lambda) times the mean squared distance to the mean view, plus lamb
         pools the views, so its lambda is another.
 Rows    N images, V views, the whole-size ones first. D = projection width, M random directions.
 Needs   z as it is: neither normalised nor followed by BatchNorm. Every encoder here; no teacher, predictor or stop-gradient.
+State   none.
 Kin     VICReg asks for the first two moments of a Gaussian only.
 """
 
@@ -28,7 +30,6 @@ from selfstudy.views.solarise import Solarise
 
 NUM_POINTS = 17  # of the quadrature (MINIMAL.md)
 LAST_POINT = 3.0  # the first is 0: the integrand is even, so negative points add nothing
-SMALLEST_LOCAL = 8  # pixels a side: what conv4 needs at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +55,6 @@ class Settings:
             raise ValueError(f"local_fraction is {self.local_fraction}, but must be above 0 and at most 1")
         if self.num_directions < 1:
             raise ValueError(f"num_directions is {self.num_directions}, but must be at least 1")
-
-
-def local_size(image_size: int, fraction: float) -> int:
-    """Pixels a side of a small crop's picture: the even number nearest to the fraction, at least 8. 98 of 224, 14 of 32."""
-    return min(image_size, max(SMALLEST_LOCAL, 2 * round(fraction * image_size / 2)))
 
 
 def random_directions(rng: Rng, width: int, count: int, device: torch.device) -> Tensor:
@@ -116,14 +112,14 @@ class LeJEPA(Method):
 
     @classmethod
     def requires(cls, config: Settings, data: DataCard) -> Requirements:
-        return Requirements(smallest_batch=2, smallest_image=SMALLEST_LOCAL if config.num_local else 1)
+        return Requirements(smallest_batch=2, smallest_image=papers.SMALLEST_LOCAL if config.num_local else 1)
 
     @classmethod
     def chains(cls, config: Settings, data: DataCard) -> Mapping[str, Chain]:
         if config.num_local == 0:
             alone = papers.simclr(data.image_size, blur=config.blur)  # MINIMAL.md: SimCLR's, and a fifth solarised
             return {"global": replace(alone, steps=(*alone.steps, Solarise(p=0.2)))}
-        size = local_size(data.image_size, config.local_fraction)
+        size = papers.local_size(data.image_size, config.local_fraction)
         local = papers.dino_local(size, blur=config.blur)  # README: its colours for large and small crops
         local = replace(local, crop=Crop(scale=(0.05, 0.3)), steps=(*local.steps, Solarise(p=0.2)))
         return {"global": replace(local, size=data.image_size, crop=Crop(scale=(0.3, 1.0))), "local": local}

@@ -28,7 +28,6 @@ from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Tensors, Vi
 from selfstudy.views import Chain, papers
 
 LOCAL_SHARE = 96 / 224  # side of a small crop as a share of a large one's (paper §4.2)
-SMALLEST_LOCAL = 8  # pixels a side: what conv4 can take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +112,7 @@ class SwAV(Method):
         large = papers.swav_global(data.image_size, blur=config.blur)
         if config.num_local == 0:
             return {"global": large}
-        side = max(SMALLEST_LOCAL, round(data.image_size * LOCAL_SHARE))
+        side = papers.local_size(data.image_size, LOCAL_SHARE)
         return {"global": large, "local": replace(large, size=side, crop=papers.swav_local(side).crop)}
 
     def __init__(self, make_backbone: MakeBackbone, data: DataCard, config: Settings) -> None:

@@ -92,6 +92,14 @@ def dino_local(size: int, *, blur: bool = True) -> Chain:
     return _byol(size, Crop(scale=(0.05, 0.4), interpolation="bicubic"), blur=0.5 if blur else 0.0, solarise=0.0)
 
 
+SMALLEST_LOCAL = 8  # pixels a side: what conv4 needs at least
+
+
+def local_size(image_size: int, fraction: float) -> int:
+    """Pixels a side of a small crop's picture: the even number nearest to the fraction, at least 8. 96 of 224, 14 of 32."""
+    return min(image_size, max(SMALLEST_LOCAL, 2 * round(fraction * image_size / 2)))
+
+
 def mae(size: int) -> Chain:
     """MAE, arXiv:2111.06377, App. A.1: a bicubic crop of at least a fifth, and flips."""
     return Chain(size=size, crop=Crop(scale=(0.2, 1.0), interpolation="bicubic"), steps=(Flip(p=0.5),))
