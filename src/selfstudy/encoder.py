@@ -70,14 +70,19 @@ class Feed:
     fit: Fit = "crop"  # how a picture that is not square was made square
     region: Region = "whole"  # the part of the square that is seen
     pooling: Pooling = "backbone"
+    colour: Literal["stored", "lightness"] = "stored"  # lightness: CIE L* / 100 of what is stored, grey or colour
 
     def __call__(self, images: Tensor) -> Tensor:
         """Uint8 [N, C', S', S'] to float32 in [0, 1], [N, channels, size, size] less what `region` cuts away."""
-        images = match_channels(images, self.channels).float() / 255
+        if self.colour == "stored":
+            images = match_channels(images, self.channels)
+        images = images.float() / 255
         if images.shape[-1] != self.size:
             images = F.interpolate(
                 images, size=(self.size, self.size), mode="bilinear", antialias=True, align_corners=False
             )
+        if self.colour == "lightness":
+            images = match_channels(lightness(images), self.channels)
         half = self.size // 2
         match self.region:
             case "whole":
@@ -99,6 +104,30 @@ def match_channels(images: Tensor, channels: int) -> Tensor:
         weights = torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)
         return (images.float() * weights).sum(1, keepdim=True).round().to(images.dtype)
     raise UserError(f"the images have {found} channels, but the encoder takes {channels}")
+
+
+def linear_light(images: Tensor) -> Tensor:
+    """SRGB values in [0, 1] to amounts of light in [0, 1] (IEC 61966-2-1): a pixel of 0.5 gives a fifth of the light of 1."""
+    return torch.where(images <= 0.04045, images / 12.92, ((images + 0.055) / 1.055) ** 2.4)
+
+
+def cie_root(light: Tensor) -> Tensor:
+    """The cube root of light, as a share of white's, with CIE's straight line near black (CIE 15, Lab)."""
+    knee = 6 / 29
+    return torch.where(light > knee**3, light.clamp(min=knee**3) ** (1 / 3), light / (3 * knee**2) + 4 / 29)
+
+
+def lightness(images: Tensor) -> Tensor:
+    """Float [N, 1 or 3, H, W] of sRGB values in [0, 1] to L* / 100 of CIE Lab, [N, 1, H, W]: black 0, white 1."""
+    light = linear_light(images)
+    if images.shape[1] == 3:
+        red, green, blue = light.split(1, dim=1)
+        light = 0.2126729 * red + 0.7151522 * green + 0.0721749 * blue  # of sRGB's colours to Y, for white D65
+    elif images.shape[1] != 1:
+        raise UserError(
+            f"the images have {images.shape[1]} channels, but lightness is of grey or colour images (1 or 3)"
+        )
+    return 1.16 * cie_root(light) - 0.16
 
 
 @dataclass(frozen=True)
