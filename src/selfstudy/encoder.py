@@ -81,8 +81,11 @@ class Feed:
             images = F.interpolate(
                 images, size=(self.size, self.size), mode="bilinear", antialias=True, align_corners=False
             )
-        if self.colour == "lightness":
-            images = match_channels(lightness(images), self.channels)
+        return self.of_view(images)
+
+    def of_view(self, images: Tensor) -> Tensor:
+        """The same of float32 views in [0, 1] that have their size already: what fine-tuning shows the backbone."""
+        images = match_channels(lightness(images) if self.colour == "lightness" else images, self.channels)
         half = self.size // 2
         match self.region:
             case "whole":
@@ -102,7 +105,8 @@ def match_channels(images: Tensor, channels: int) -> Tensor:
         return images.expand(-1, channels, -1, -1)
     if found == 3 and channels == 1:
         weights = torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)
-        return (images.float() * weights).sum(1, keepdim=True).round().to(images.dtype)
+        luma = (images.float() * weights).sum(1, keepdim=True)
+        return luma if images.is_floating_point() else luma.round().to(images.dtype)
     raise UserError(f"the images have {found} channels, but the encoder takes {channels}")
 
 

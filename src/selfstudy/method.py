@@ -35,7 +35,6 @@ class Requirements:
     smallest_image: int = 1  # pixels a side
     channels: tuple[int, ...] = ()  # the numbers of channels it can work with; empty: any
     needs_tokens: bool = False  # only backbones with tokens (vision transformers) will do
-    stable_index: bool = False  # keeps state per image: the set may not change under it
     held_out_loss: bool = True  # whether the loss of images it was not trained on means anything
 
 

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from selfstudy.encoder import BackboneSpec, Encoder, Feed, build_backbone
 from selfstudy.evaluation import choose, confusion_matrix, features, folds, measure, standardise
 from selfstudy.evaluation._choice import CROSS_VALIDATED, FIXED, NUM_FOLDS
+from selfstudy.evaluation.finetune import Classifier
 from selfstudy.evaluation.knn import KNN, vote
 from selfstudy.evaluation.knn import Config as KNNConfig
 from selfstudy.evaluation.linear import Config as LinearConfig
@@ -21,6 +22,7 @@ from selfstudy.evaluation.majority import Config as MajorityConfig
 from selfstudy.evaluation.majority import Majority
 from selfstudy.images import ImageSet, load
 from selfstudy.rng import Rng
+from selfstudy.types import Step, Views
 from tests.digits_task import NUM_POOL, draw, make_task, pixels, relabelled
 from tests.reference import evaluation as twins
 
@@ -318,3 +320,23 @@ def untrained_encoder(images: ImageSet) -> Encoder:
 def digest(encoder: Encoder) -> str:
     state = encoder.backbone.state_dict()
     return hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(state))).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "channels", "feed"),
+    [
+        ("conv4", 3, {"region": "top"}),
+        ("conv4", 1, {"colour": "lightness"}),
+        ("conv4", 3, {}),
+        ("test_vit", 3, {"pooling": "mean_of_tokens"}),
+    ],
+)
+def test_fine_tuning_sees_what_the_frozen_encoder_sees(backbone: str, channels: int, feed: dict[str, str]):
+    """Mutation: the backbone called with raw views, so that a half, a lightness or a pooling is forgotten."""
+    images = torch.randint(0, 256, (4, 3, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    spec = BackboneSpec(name=backbone, channels=channels, image_size=28, mean=(0.5,) * channels, std=(0.2,) * channels)
+    encoder = Encoder(build_backbone(spec), Feed(size=28, channels=channels, **feed), {})  # type: ignore[arg-type]
+    classifier = Classifier(encoder, 2, 0.0, Rng.from_seed(0)).eval()
+    views = Views(torch.arange(4), {"base": images.float() / 255})
+    step = Step(number=0, epoch=0, starts_epoch=True, progress=0.0, rng=Rng.from_seed(0))
+    torch.testing.assert_close(classifier.embed(views, step)["h"], encoder(images))

@@ -238,7 +238,7 @@ class TestRefusals:
     def test_what_each_form_needs(self):
         """Mutation: a validation loss of images that have no class; a batch without negatives."""
         needs = {form: Exemplar.requires(Settings(form=form), DataCard(100, 1, 32)) for form in ("classes", "triplet")}
-        assert needs["classes"].stable_index and not needs["classes"].held_out_loss
+        assert not needs["classes"].held_out_loss
         assert needs["triplet"].held_out_loss and needs["triplet"].smallest_batch == 2
         with pytest.raises(UserError, match="batches of at least 2 images"):
             resolve("exemplar", {"method.form": "triplet", "batch_size": 1}, DataCard(100, 1, 32), "test")

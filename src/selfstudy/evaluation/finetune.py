@@ -96,7 +96,7 @@ class Classifier(Method):
         return Views(batch.index, {"base": chains["base"](batch.images, batch.index, rng), "label": batch.labels})
 
     def embed(self, views: Views, step: Step) -> Embedded:
-        return {"h": self.backbone(views["base"])}
+        return {"h": Encoder(self.backbone, self.feed, {}).pool(self.feed.of_view(views["base"]))}
 
     def objective(self, embedded: Embedded, views: Views, step: Step) -> Output:
         logits = self.classify(embedded["h"]).float()

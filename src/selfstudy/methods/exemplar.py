@@ -130,7 +130,7 @@ class Exemplar(Method):
     def requires(cls, config: Settings, data: DataCard) -> Requirements:
         if config.form == "triplet":
             return Requirements(smallest_batch=2, least_images=2)  # a negative is another image's
-        return Requirements(least_images=2, most_images=MOST_CLASSES, stable_index=True, held_out_loss=False)
+        return Requirements(least_images=2, most_images=MOST_CLASSES, held_out_loss=False)
 
     @classmethod
     def chains(cls, config: Settings, data: DataCard) -> Mapping[str, Chain]:

@@ -7,7 +7,8 @@ Scale   mean over hidden patches of the mean squared error of their pixels; pixe
         the training images, with norm_pix over each patch too: then about 1 - 1/n for patches of n values while nothing
         is learned, less where patches are blank.
 Rows    N images of L patches, K of them kept; D = the backbone's width, P = values of a patch. What is kept is the mean of
-        the patch tokens: the loss acts on them, on the class token only through attention (measured: benchmarks/methods.md).
+        the patch tokens: the loss acts on them, on the class token only through attention (a linear probe with ten labels
+        per class of mnist5k read 0.54 from the mean, 0.51 from the class token; untrained, 0.29 and 0.28).
 Needs   a vision transformer, since only tokens can be left out; patches that divide the image; long training. Any batch.
         A poor kNN is normal: the paper's encoders are made for fine-tuning and for linear probes with a BatchNorm.
 State   none.

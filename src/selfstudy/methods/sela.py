@@ -99,7 +99,7 @@ class SeLa(Method):
 
     @classmethod
     def requires(cls, config: Settings, data: DataCard) -> Requirements:
-        return Requirements(least_images=config.num_prototypes, stable_index=True, held_out_loss=False)
+        return Requirements(least_images=config.num_prototypes, held_out_loss=False)
 
     @classmethod
     def chains(cls, config: Settings, data: DataCard) -> Mapping[str, Chain]:

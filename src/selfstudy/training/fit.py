@@ -263,20 +263,20 @@ def _record(
     per_epoch = data.steps_per_epoch(training.batch_size)
     crossed_epoch = position.step // per_epoch != (position.step - check_every) // per_epoch
     if data.held_out is not None and (crossed_epoch or position.step == training.steps):
-        record["validation_loss"] = _validation_loss(method, data, stretch.step, training.batch_size, device)
+        found = _validate(method, data, stretch.step, training.batch_size, device)
+        record |= {f"validation_{name}": value for name, value in found.items()}
     return record
 
 
 @torch.no_grad()
-def _validation_loss(method: Method, data: Data, step: Step, batch_size: int, device: torch.device) -> float:
-    """Mean loss of the held-out images in eval mode, seen through the same views at every call."""
+def _validate(method: Method, data: Data, step: Step, batch_size: int, device: torch.device) -> dict[str, float]:
+    """Mean loss and metrics of the held-out images in eval mode, seen through the same views at every call."""
     assert data.held_out is not None
     method.eval()
     size = min(batch_size, len(data.held_out))
     rows = [part for part in torch.arange(len(data.held_out)).split(size) if len(part) == size]
     rng = data.rng.fork("held out")
-    losses = [
-        float(method(method.views(data.held_out.at(part).to(device), rng, data.chains), step).loss) for part in rows
-    ]
+    outputs = [method(method.views(data.held_out.at(part).to(device), rng, data.chains), step) for part in rows]
     method.train()
-    return sum(losses) / len(losses)
+    values = [{"loss": output.loss, **output.metrics} for output in outputs]
+    return {name: sum(float(value[name]) for value in values) / len(values) for name in values[0]}

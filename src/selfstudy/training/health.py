@@ -20,7 +20,9 @@ COLLAPSED_BELOW, WARN_BELOW = (
     0.5,
 )  # of z's spread; ours: no paper states one. benchmarks/ hold what healthy runs show
 LIMITS = {"z": (COLLAPSED_BELOW, WARN_BELOW), "h": (0.02, 0.1)}
-COLLAPSED_RANK = 2.5  # of z, where its spread is low too: SimSiam's projections keep 2 / sqrt(rows) of spread and 1 or 2 of rank
+COLLAPSED_RANK = (
+    2.5  # of z, where its spread is low too: SimSiam's projections keep 2 / sqrt(rows) of spread and 1 or 2 of rank
+)
 LOW_RANK = 0.1  # of the most that rows and width allow: embeddings in a few dimensions only
 STUCK_WITHIN = 0.01  # of the loss of nothing, relative
 CHECKS_IN_A_ROW = 2  # one low reading may be a batch of look-alikes

@@ -132,8 +132,11 @@ def untrained(backbone: str, stem: str, images: ImageSet, seed: int) -> Encoder:
 
 
 def hold_out(images: ImageSet, settings: RunSettings, rng: Rng) -> tuple[ImageSet, ImageSet | None]:
-    """A seeded share for the validation loss, none when it would be fewer than two images."""
-    count = int(len(images) * settings.held_out)
+    """A seeded share for the validation loss; none where that means nothing, or would be of fewer than two images."""
+    kind = catalog.find("methods", settings.method, Method)
+    card = DataCard(num_images=len(images), channels=images.channels, image_size=images.image_size)
+    own: Any = config.validate(kind.Config, settings.config, "settings: method")
+    count = int(len(images) * settings.held_out) if kind.requires(own, card).held_out_loss else 0
     if count < 2 or len(images) - count < settings.batch_size:
         return images, None
     order = rng.fork("held out").permutation(len(images)).numpy()
@@ -144,7 +147,12 @@ def sample_views(method: Method, data: Data) -> tuple[torch.Tensor, dict[str, to
     """A few stored images, uint8 [n, C, S', S'], and what the method sees of them at its first step, by name."""
     batch = data.images.at(torch.arange(min(SHEET_IMAGES, len(data.images))))
     views = method.views(batch, data.rng.fork("views", 0), data.chains)
-    pictures = {name: view for name, view in views.tensors.items() if view.ndim == 4 and view.is_floating_point()}
+    pictures = {}
+    for name, view in views.tensors.items():
+        if view.is_floating_point() and view.ndim == 4:
+            pictures[name] = view
+        elif view.is_floating_point() and view.ndim == 5:  # several pictures of each image: tiles, rotations, crops
+            pictures |= {f"{name} {number + 1}": view[:, number] for number in range(view.shape[1])}
     return batch.images, pictures
 
 
