@@ -13,15 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from selfstudy.backbones.timm import Timm, timm_arguments
 from selfstudy.encoder import Backbone, BackboneSpec, Encoder, Feed, build_backbone
-from selfstudy.errors import MissingWeights, UserError
+from selfstudy.errors import MissingWeights, UserError, nearest
 
+# Where training scripts keep the weights inside a checkpoint; timm looks into the same places in the same order.
+_INSIDE = ("state_dict_ema", "model_ema", "state_dict", "model")
 PUBLISHED = "timm"  # what stands for the published weights of the backbone's name
 HUB = "huggingface.co"
 _PATIENCE_SECONDS = 5.0  # to find out that there is no network; the hub's own client would try for a minute
@@ -31,7 +33,9 @@ def published_facts(name: str) -> Mapping[str, Any]:
     """timm's pretrained_cfg of a model: mean, std, input_size and hf_hub_id. UserError if it has no published weights."""
     import timm
 
-    found = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    if not timm.is_model(name.partition(".")[0]):
+        raise UserError(f'timm has no model "{name}".{nearest(name, timm.list_models())}')
+    found = timm.get_pretrained_cfg(name)
     if found is None or not (found.hf_hub_id or found.url):
         raise UserError(f'backbone "{name}" has no published weights that timm knows; name a file of weights instead')
     return found.to_dict()
@@ -39,10 +43,8 @@ def published_facts(name: str) -> Mapping[str, Any]:
 
 def published(backbone: str, source: str, channels: int) -> Encoder:
     """A timm model with its published weights (or those of a file), at the size and normalisation it was made for."""
-    made, facts = published_shape(backbone, channels), published_facts(backbone)
-    assert isinstance(made.backbone, Timm)
+    made = published_shape(backbone, channels)
     start_from(made.backbone, source)
-    made.backbone.normalise_by(facts["mean"], facts["std"])
     return made
 
 
@@ -116,25 +118,34 @@ def find_published(name: str) -> Path:
         ) from None
 
 
-def read(file: Path) -> dict[str, Tensor]:
-    """The tensors in a safetensors file, or in a torch file that holds nothing but tensors."""
+def read(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from a safetensors file or torch's own format; which one is seen from the content."""
     try:
-        if file.suffix == ".safetensors":
-            return safetensors.torch.load(file.read_bytes())
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of an unusual pickle protocol; it is refused or read below
-            content = torch.load(file, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            is_safetensors = file.read(9)[8:] == b"{"  # eight bytes of length, then JSON
+        if is_safetensors:
+            return safetensors.torch.load_file(path)
+        with warnings.catch_warnings(action="ignore"):  # of old formats: either they can be read, or it is said below
+            content: object = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise MissingWeights(f"there is no file of weights {file}") from None
-    except (OSError, RuntimeError, EOFError, safetensors.SafetensorError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{file} holds no weights that can be read without running code in it: {reason}") from None
-    for key in ("state_dict", "model"):  # how checkpoints of training programs wrap them
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
+        raise MissingWeights(f"the file of weights {path} does not exist") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder, but must be a file of weights, such as its model.safetensors") from None
+    except PermissionError:
+        raise UserError(f"the file of weights {path} may not be read") from None
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, LookupError, EOFError, OSError):
+        raise UserError(
+            f"{path} cannot be read as weights: it is damaged or cut short, or it holds Python objects, whose code is never run "
+            "here; fetch it again, or save its tensors alone as safetensors"
+        ) from None
+    for key in _INSIDE:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"{file} is not a mapping of names to tensors")
-    return content
+            break
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UserError(f"{path} holds no weights by name, as `torch.save(model.state_dict(), ...)` writes them")
+    # Trained by several processes, every name begins with "module."
+    return {str(key).removeprefix("module."): value for key, value in content.items()}
 
 
 def _from_run(backbone: Backbone, folder: Path) -> Backbone:

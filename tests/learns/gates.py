@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
+import timm
 import torch
 
 from selfstudy import catalog, config
@@ -76,7 +78,9 @@ def file_of(method: str) -> str:
     """The first digits of the hash of a method's file, comments and the words at its top apart."""
     path = Path(catalog.__file__).parent / "methods" / f"{method}.py"
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    tree.body = [part for part in tree.body if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))]
+    tree.body = [
+        part for part in tree.body if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
+    ]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
 
 
@@ -87,7 +91,52 @@ def settings_of(method: str) -> Mapping[str, object]:
     shared, own = content["shared"], content["methods"]
     assert isinstance(shared, Mapping) and isinstance(own, Mapping)
     merged = {**shared, **(own[method] or {})}
-    return {key: value for key, value in merged.items() if value != "its own"}
+    if merged.get("method.weights") == "random":
+        merged["method.weights"] = str(random_teacher(str(merged["method.teacher"])))
+    return {key: value for key, value in merged.items() if value != "its own" and key != "data"}
+
+
+@cache
+def random_teacher(name: str) -> Path:
+    """A file of a timm model's weights: none can be fetched, and features of a random network can be learned too."""
+    torch.manual_seed(0)
+    path = Path(tempfile.mkdtemp()) / "model.safetensors"
+    safetensors.torch.save_file(timm.create_model(name).state_dict(), path)
+    return path
+
+
+def pictures_of(method: str) -> ImageSet:
+    """The data of a method's gate."""
+    entry = config.read_yaml(HERE / "gates.yaml")["methods"]
+    assert isinstance(entry, Mapping)
+    return shapes() if (entry[method] or {}).get("data") == "shapes" else pictures()
+
+
+@cache
+def shapes() -> ImageSet:
+    """1,500 coloured shapes of six kinds on dark ground, 28 px: the kind decides the colour, all are about equally light."""
+    count, size, generator = 1500, 28, torch.Generator().manual_seed(0)
+    kind = torch.arange(count) % 6
+    down, right = torch.randint(9, size - 9, (2, count, 1, 1), generator=generator)
+    radius = torch.randint(5, 8, (count, 1, 1), generator=generator)
+    y, x = (torch.arange(size)[:, None] - down).abs(), (torch.arange(size) - right).abs()
+    far, near, round_ = torch.maximum(x, y), torch.minimum(x, y), (x**2 + y**2) ** 0.5
+    masks = torch.stack([
+        round_ <= radius, far <= radius, (near <= 1) & (far <= radius), x + y <= radius + 1, (far <= radius) & (far >= radius - 2),
+        (round_ <= radius) & (round_ >= radius - 2),
+    ])  # fmt: skip
+    colours = torch.tensor([
+        [0.85, 0.3, 0.3], [0.2, 0.58, 0.25], [0.35, 0.45, 0.95], [0.6, 0.48, 0.1], [0.7, 0.3, 0.75], [0.1, 0.55, 0.6],
+    ])  # fmt: skip
+    images = torch.where(masks[kind, torch.arange(count)][:, None], colours[kind][:, :, None, None], 0.12)
+    images = images + 0.3 * torch.randn(
+        count, 1, size, size, generator=generator
+    )  # grey noise: of light, not of colour
+    names = np.array([f"shape{number}" for number in range(count)])
+    return ImageSet(
+        name="shapes", images=(images.clamp(0, 1) * 255).round().to(torch.uint8), image_size=size, ids=names, groups=names, paths=names,
+        labels=kind, classes=("disc", "square", "cross", "diamond", "frame", "ring"),
+    )  # fmt: skip
 
 
 @cache
@@ -100,7 +149,7 @@ def pictures() -> ImageSet:
 
 def measure(method: str, seed: int) -> Gain:
     """Train as the gate says; fails if the run collapses."""
-    images = pictures()
+    images = pictures_of(method)
     settings = resolve(method, {**settings_of(method), "seed": seed}, images.card, "gate")
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -150,7 +199,9 @@ def twins() -> tuple[Twin, ...]:
 
 def health_of(twin: Twin) -> Mapping[str, object]:
     """How a twin's run ends."""
-    images = pictures()
+    images = pictures_of(twin.name)
     settings = resolve(twin.method, {**twin.settings, "seed": 0}, images.card, "twin")
     with tempfile.TemporaryDirectory() as folder:
-        return pretrain(settings, images, Path(folder) / "run", progress=Progress(quiet=True), device=CPU).card["health"]
+        return pretrain(settings, images, Path(folder) / "run", progress=Progress(quiet=True), device=CPU).card[
+            "health"
+        ]
