@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.torch
-import timm
 import torch
 from torch import nn
 
@@ -28,23 +26,12 @@ from selfstudy.training.optimizer import build
 from selfstudy.training.pretrain import build_method
 from selfstudy.training.settings import RunSettings
 from selfstudy.types import DataCard, Step
+from tests.method_task import needs
+from tests.method_task import overrides as small
 
 CPU = torch.device("cpu")
 SPIKES = sorted(str(path) for path in (Path(__file__).parent / "spikes").glob("*.py"))
 METHODS = [*catalog.names("methods"), *SPIKES]
-NARROW: dict[str, object] = {  # so that the battery takes seconds
-    "hidden_dim": 32, "out_dim": 16, "decoder_width": 32, "num_prototypes": 12, "num_heads": 2, "queue_size": 20,
-    "bottleneck_dim": 16, "num_permutations": 12, "num_directions": 32, "latent_dim": 8, "decoder_dim": 32, "decoder_depth": 1,
-    "num_local": 2, "teacher": "test_vit",
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _weights_of_a_teacher(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A file in the true form, since none can be fetched."""
-    path = tmp_path_factory.mktemp("teacher") / "model.safetensors"
-    safetensors.torch.save_file(timm.create_model("test_vit").state_dict(), path)
-    NARROW["weights"] = str(path)
 
 
 def short(method: str) -> str:
@@ -61,8 +48,7 @@ def pictures(request: pytest.FixtureRequest) -> ImageSet:
     """40 random pictures of 32 pixels, grey unless the method asks for colour: the battery is not about learning."""
     channels = 1
     if "method" in request.fixturenames:
-        kind = catalog.find("methods", request.getfixturevalue("method"), Method)
-        channels = max(kind.requires(kind.Config(), DataCard(40, 1, 32)).channels or (1,))
+        channels = max(needs(request.getfixturevalue("method")).channels or (1,))
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (40, channels, 32, 32), dtype=torch.uint8, generator=generator)
     names = np.array([f"image{i}" for i in range(40)])
@@ -70,10 +56,7 @@ def pictures(request: pytest.FixtureRequest) -> ImageSet:
 
 
 def settings_of(method: str, pictures: ImageSet, **overrides: object) -> RunSettings:
-    kind = catalog.find("methods", method, Method)
-    known = {f"method.{key}": value for key, value in NARROW.items() if key in kind.Config.__dataclass_fields__}
-    backbone = "test_vit" if kind.requires(kind.Config(), card(pictures)).needs_tokens else "conv4"
-    defaults = {"backbone": backbone, "batch_size": 8, "epochs": 2, "held_out": 0.0} | known
+    defaults = {"batch_size": 8, "epochs": 2, "held_out": 0.0} | small(method)
     return resolve(method, defaults | overrides, card(pictures), "test")
 
 

@@ -6,6 +6,7 @@ the method that gained it. `make learns` writes gains.csv; nothing in it is type
 
 import ast
 import csv
+import datetime
 import hashlib
 import tempfile
 import time
@@ -30,6 +31,7 @@ from selfstudy.training import pretrain, resolve, untrained
 HERE = Path(__file__).parent
 CPU = torch.device("cpu")
 SEEDS = (0, 1, 2)
+FIFTHS = 5  # days until every method had its turn
 SHARE = 1 / 3  # of the smallest gain of the seeds: a method that stopped learning fails, one with bad luck does not
 
 
@@ -72,6 +74,12 @@ def record(gains: list[Gain]) -> None:
 
 def margin(method: str) -> float:
     return SHARE * min(gain.gained for gain in recorded() if gain.method == method)
+
+
+def is_due(method: str) -> bool:
+    """Whether its file changed since the table was written, or today is its day: a fifth of the methods each day."""
+    changed = all(gain.file != file_of(method) for gain in recorded() if gain.method == method)
+    return changed or (catalog.names("methods").index(method) + datetime.date.today().toordinal()) % FIFTHS == 0
 
 
 def file_of(method: str) -> str:

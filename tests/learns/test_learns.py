@@ -4,8 +4,6 @@ All methods and seeds are run by `make learns`. Here every method whose file cha
 others, another one each day.
 """
 
-import datetime
-
 import pytest
 
 from selfstudy import catalog
@@ -13,13 +11,6 @@ from selfstudy.method import Method
 from tests.learns import gates
 
 METHODS = catalog.names("methods")
-FIFTHS = 5
-
-
-def is_due(method: str) -> bool:
-    """Whether its file changed since the table was written, or today is its day."""
-    changed = all(gain.file != gates.file_of(method) for gain in gates.recorded() if gain.method == method)
-    return changed or (METHODS.index(method) + datetime.date.today().toordinal()) % FIFTHS == 0
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -31,7 +22,7 @@ def test_three_seeds_of_this_version_learned(method: str):
     assert min(gain.gained for gain in found) > 0.03  # three points: what luck in five draws cannot give thrice
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if is_due(method)])
+@pytest.mark.parametrize("method", [method for method in METHODS if gates.is_due(method)])
 def test_beats_the_untrained_encoder(method: str):
     """Mutation: a learning rate of 0, or an objective whose sign is turned, gives no gain."""
     assert gates.measure(method, seed=0).gained > gates.margin(method)
@@ -41,7 +32,9 @@ def test_twins_are_methods_that_have_a_gate():
     assert {twin.name for twin in gates.twins()} <= set(METHODS)
 
 
-@pytest.mark.parametrize("twin", [twin for twin in gates.twins() if is_due(twin.name)], ids=lambda twin: twin.name)
+@pytest.mark.parametrize(
+    "twin", [twin for twin in gates.twins() if gates.is_due(twin.name)], ids=lambda twin: twin.name
+)
 def test_a_broken_twin_trips_the_alarm(twin: gates.Twin):
     """Mutation: a doctor that only looks at the loss, which is at its best when all has collapsed."""
     health = gates.health_of(twin)

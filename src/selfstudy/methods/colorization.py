@@ -1,5 +1,6 @@
 """Colorization: name the colours of an image that is seen in grey.
 
+Family  pretext, 2016
 Source  Zhang, Isola, Efros, ECCV 2016, arXiv:1603.08511 (soft bins: §2.2, Eq. 2; rebalancing: §2.2, Eq. 3-4; decoding:
         §2.3), and its code.
 Scale   cross-entropy per pixel over Q bins of colour, of mean weight 1: log Q for equal scores, the entropy of the set's
@@ -8,6 +9,7 @@ Rows    N images, P = (S / 4)^2 pixels at a quarter of the resolution, Q = 261 b
 Needs   colour images (3 channels) with colours that follow from the content. Images in grey teach nothing and are left
         out of the loss. The encoder takes lightness, in one channel, so evaluation sees no colours either: where
         those alone tell the classes apart, it starts with a handicap. Any backbone.
+State   how often each colour bin occurs in the set.
 Kin     autoencoders draw what they see; here input and target share no channel. The paper predicts from maps of features;
         our backbones give one vector per image, so a small decoder has to place the colours.
 """
