@@ -30,10 +30,18 @@ class BackboneSpec:
 
     name: str
     channels: int
-    image_size: int  # pixels a side
+    image_size: int  # pixels a side, before `region` is cut
     mean: tuple[float, ...]
     std: tuple[float, ...]
     stem: Literal["small", "imagenet"] = "small"  # small: first convolution 3x3 stride 1, no max-pooling
+    region: Region = "whole"  # the part of the square that it sees, for those that have weights for every place
+
+    @property
+    def seen(self) -> tuple[int, int]:
+        """Height and width of the images it is given, as Feed cuts them."""
+        half = self.image_size // 2
+        heights = {"whole": self.image_size, "top": half, "bottom": self.image_size - half}
+        return heights[self.region], self.image_size
 
 
 class Backbone(nn.Module, ABC):

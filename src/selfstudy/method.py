@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from torch import Tensor, nn
 
-from selfstudy.encoder import Backbone, Feed
+from selfstudy.encoder import Backbone, Feed, Region
 from selfstudy.rng import Rng
 from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Tensors, Views
 from selfstudy.views import Chain, Operation
@@ -22,7 +22,9 @@ Schedule = Callable[[float], float]  # progress in [0, 1] to a value: a pure fun
 class MakeBackbone(Protocol):
     """Each call gives another backbone, differently initialised."""
 
-    def __call__(self, *, channels: int | None = None, image_size: int | None = None) -> Backbone: ...
+    def __call__(
+        self, *, channels: int | None = None, image_size: int | None = None, region: Region = "whole"
+    ) -> Backbone: ...
 
 
 @dataclass(frozen=True, kw_only=True)

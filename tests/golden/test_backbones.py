@@ -7,16 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from selfstudy.encoder import Backbone, BackboneSpec, Encoder, Feed, build_backbone
+from selfstudy.encoder import Backbone, BackboneSpec, Encoder, Feed, Region, build_backbone
 from selfstudy.errors import UserError
 from selfstudy.rng import Rng
 from tests.reference import backbones as twins
 
 
-def made(name: str, channels: int = 1, image_size: int = 12) -> Backbone:
-    spec = BackboneSpec(
-        name=name, channels=channels, image_size=image_size, mean=(0.4,) * channels, std=(0.2,) * channels
-    )
+def made(name: str, channels: int = 1, image_size: int = 12, region: Region = "whole") -> Backbone:
+    mean, std = (0.4,) * channels, (0.2,) * channels
+    spec = BackboneSpec(name=name, channels=channels, image_size=image_size, mean=mean, std=std, region=region)
     with Rng.from_seed(0).seeding_torch():
         return build_backbone(spec).eval()
 
@@ -73,6 +72,17 @@ def test_mlp_refuses_other_sizes():
     """It cannot see half an image if it was made for a whole one. Mutation: padding or resizing in silence."""
     with pytest.raises(UserError, match="backbone mlp was made for images of 12 x 12 pixels, but these are 6 x 12"):
         made("mlp")(pictures(2, 1, 6, 12))
+
+
+@pytest.mark.parametrize("size", [12, 13])
+@pytest.mark.parametrize("region", ["whole", "top", "bottom"])
+def test_mlp_takes_the_region_that_its_spec_names(region: Region, size: int, tmp_path: Path):
+    """As Feed cuts it, and after a round trip through the disk. Mutation: the region left out of the spec; half of an odd side."""
+    feed = Feed(size=size, channels=1, region=region)
+    images = (pictures(3, 1, size, size) * 255).byte()
+    encoder = Encoder(made("mlp", image_size=size, region=region), feed, {})
+    encoder.save(tmp_path)
+    assert torch.equal(Encoder.load(tmp_path)(images), encoder(images))
 
 
 @pytest.mark.parametrize("name", ["conv4", "conv2", "mlp"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from selfstudy.encoder import Backbone, BackboneSpec, build_backbone
+from selfstudy.encoder import Backbone, BackboneSpec, Region, build_backbone
 from selfstudy.errors import UserError
 from selfstudy.methods.infomax import (
     InfoMax,
@@ -33,12 +33,17 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def made(image_size: int = 16, **settings: object) -> InfoMax:
-    def make_backbone(*, channels: int | None = None, image_size: int | None = None) -> Backbone:
-        return build_backbone(BackboneSpec(name="conv2", channels=1, image_size=16, mean=(0.5,), std=(0.2,)))
+def made(image_size: int = 16, backbone: str = "conv2", **settings: object) -> InfoMax:
+    size = image_size
+
+    def make_backbone(
+        *, channels: int | None = None, image_size: int | None = None, region: Region = "whole"
+    ) -> Backbone:
+        spec = BackboneSpec(name=backbone, channels=1, image_size=size, mean=(0.5,), std=(0.2,), region=region)
+        return build_backbone(spec)
 
     with Rng.from_seed(0).seeding_torch():
-        return InfoMax(make_backbone, DataCard(40, 1, image_size), Settings(**settings)).train()
+        return InfoMax(make_backbone, DataCard(40, 1, size), Settings(**settings)).train()
 
 
 def seen(method: InfoMax, count: int = 6, seed: int = 0) -> Views:
@@ -251,6 +256,14 @@ class TestHalves:
         method(seen(method), STEP).loss.backward()
         for encoder in (method.upper, method.lower):
             assert encoder.last.weight.grad is not None and encoder.last.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("size", [16, 17])
+def test_encoders_with_a_weight_for_every_pixel(size: int):
+    """Each perceptron is made for its half. Mutation: the lower one for the upper half, which differs for an odd number of rows."""
+    method = made(size, "mlp")
+    method(seen(method), STEP).loss.backward()
+    assert method.upper.spec.seen == (size // 2, size) and method.lower.spec.seen == (size - size // 2, size)
 
 
 class TestObjective:

@@ -14,14 +14,14 @@ from selfstudy.nn import heads
 
 
 class MLP(Backbone):
-    """Float32 [N, C, S, S] in [0, 1] to [N, 100]; S is the spec's image size."""
+    """Float32 [N, C, H, W] in [0, 1] to [N, 100]; H and W are what the spec says it sees."""
 
     dim = 100
 
     def __init__(self, spec: BackboneSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.size = (spec.image_size, spec.image_size)
+        self.size = spec.seen
         self.normalise = Normalise(spec.mean, spec.std)
         pixels = spec.channels * self.size[0] * self.size[1]
         self.layers = heads.mlp(pixels, 300, 300, self.dim, hidden_norm="none")

@@ -73,7 +73,7 @@ class DCL(Method):
     Config = Settings
     causes = (
         "a learning rate too high for this optimiser (try a tenth); a temperature so high that all pairs look alike (try 0.2); "
-        "views so strong that nothing is left in common (try `selfstudy list views`' gentler settings); weighted, with a sigma "
+        "views so strong that nothing is left in common (fewer or gentler operations under views); weighted, with a sigma "
         "so small that most pairs are pushed apart (try 0.5)"
     )
     recipes = {

@@ -165,7 +165,7 @@ class InfoMax(Method):
 
     def __init__(self, make_backbone: MakeBackbone, data: DataCard, config: Settings) -> None:
         super().__init__(make_backbone, data, config)
-        self.upper, self.lower = make_backbone(), make_backbone()
+        self.upper, self.lower = make_backbone(region="top"), make_backbone(region="bottom")
         self.critic = _Critic(config, self.upper.dim)
         self.register_buffer("log_average", torch.zeros(()))
         self.register_buffer("num_averaged", torch.zeros((), dtype=torch.int64))

@@ -52,7 +52,7 @@ class SimCLR(Method):
     Config = Settings
     causes = (
         "a learning rate too high for this optimiser (try a tenth); a temperature so high that all pairs look alike (try 0.2); "
-        "views so strong that nothing is left in common (try `selfstudy list views`' gentler settings)"
+        "views so strong that nothing is left in common (fewer or gentler operations under views)"
     )
     recipes = {
         "paper": Recipe(

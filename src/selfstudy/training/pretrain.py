@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from selfstudy import catalog, config, files
-from selfstudy.encoder import Backbone, BackboneSpec, Encoder, Feed, build_backbone
+from selfstudy.encoder import Backbone, BackboneSpec, Encoder, Feed, Region, build_backbone
 from selfstudy.errors import RunError
 from selfstudy.images import ImageSet, channel_statistics
 from selfstudy.method import Method
@@ -50,13 +50,13 @@ def build_method(settings: RunSettings, images: ImageSet, rng: Rng) -> Method:
     kind = catalog.find("methods", settings.method, Method)
     mean, std = channel_statistics(images, np.arange(len(images)))
 
-    def make_backbone(*, channels: int | None = None, image_size: int | None = None) -> Backbone:
-        spec = settings.backbone_spec(mean, std)
+    def make_backbone(
+        *, channels: int | None = None, image_size: int | None = None, region: Region = "whole"
+    ) -> Backbone:
+        spec = replace(settings.backbone_spec(mean, std), region=region)
         if channels is not None and channels != spec.channels:
             grey = (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels
-            spec = BackboneSpec(
-                name=spec.name, channels=channels, image_size=spec.image_size, mean=grey[0], std=grey[1], stem=spec.stem
-            )
+            spec = replace(spec, channels=channels, mean=grey[0], std=grey[1])
         made = build_backbone(spec if image_size is None else replace(spec, image_size=image_size))
         return start_from(made, settings.init) if settings.init else made
 
