@@ -20,9 +20,6 @@ COLLAPSED_BELOW, WARN_BELOW = (
     0.5,
 )  # of z's spread; ours: no paper states one. benchmarks/ hold what healthy runs show
 LIMITS = {"z": (COLLAPSED_BELOW, WARN_BELOW), "h": (0.02, 0.1)}
-COLLAPSED_RANK = (
-    2.5  # of z, where its spread is low too: SimSiam's projections keep 2 / sqrt(rows) of spread and 1 or 2 of rank
-)
 LOW_RANK = 0.1  # of the most that rows and width allow: embeddings in a few dimensions only
 STUCK_WITHIN = 0.01  # of the loss of nothing, relative
 CHECKS_IN_A_ROW = 2  # one low reading may be a batch of look-alikes
@@ -75,14 +72,8 @@ class Watch:
                 self.readings[f"{name}_uniformity"] = uniformity(first)
             if views > 1:
                 self.readings[f"{name}_alignment"] = alignment(embeddings, views)
-        self.low_in_a_row = self.low_in_a_row + 1 if self._is_low() else 0
+        self.low_in_a_row = self.low_in_a_row + 1 if self.deciding_spread < LIMITS[self.deciding][0] else 0
         return self.readings
-
-    def _is_low(self) -> bool:
-        """A point, or, where a last BatchNorm pulls a point apart (SimSiam), a line through it."""
-        collapsed, warn = LIMITS[self.deciding]
-        is_line = self.readings.get("z_rank", COLLAPSED_RANK) < COLLAPSED_RANK
-        return self.deciding_spread < collapsed or (is_line and self.deciding_spread < warn)
 
     @property
     def deciding(self) -> Literal["z", "h"]:
