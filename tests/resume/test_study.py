@@ -159,3 +159,16 @@ def test_a_dry_run_writes_nothing(tmp_path):
     planned = dry_run(validate(TINY, "test"), tmp_path / "new", progress=Progress(quiet=True))
     assert len({cell.hash for cell in planned.cells}) == NUM_CELLS
     assert not (tmp_path / "new").exists()
+
+
+def test_a_row_may_be_pretrained_on_images_of_its_own(tmp_path):
+    """On noise, to be held against the same method on the study's images. Mutation: the study's images for both rows."""
+    methods = [{"simclr": {"batch_size": 64}}, {"simclr": {"as": "on noise", "batch_size": 64, "data": "noise:200"}}]
+    assert study(tmp_path, methods=methods, seeds=1, labels=[2], draws=1).failures == ()
+    cards = {}
+    for path in tmp_path.glob("cells/*/run.json"):
+        card = json.loads(path.read_text(encoding="utf-8"))
+        cards[card["entry"]] = card
+    assert cards["on noise"]["data"]["num_images"] == 200 and cards["on noise"]["data"]["name"].startswith("noise")
+    assert cards["on noise"]["images_seen"] == cards["simclr"]["images_seen"] == 640
+    assert study(tmp_path, methods=methods, seeds=1, labels=[2], draws=1).num_computed == 0

@@ -76,7 +76,8 @@ class Bench:
     def _pretrain(self, cell: Cell) -> Outcome:
         folder = self._folder(cell)
         if isinstance(cell.work, RunSettings):
-            pretrain(cell.work, self.pool(cell.unlabelled), folder, progress=self.progress, device=self.device)
+            images = self.material.others[cell.source] if cell.source else self.pool(cell.unlabelled)
+            pretrain(cell.work, images, folder, progress=self.progress, device=self.device)
         else:
             assert isinstance(cell.work, Untrained | Published)
             self._write_as_it_is(cell, cell.work)

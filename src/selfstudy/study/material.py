@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -33,6 +33,9 @@ class Material:
     pool: ImageSet  # what methods are pretrained on: no labels, no test image
     excluded: int  # images that may not be pretrained on: copies of test images, or of their groups
     rng: Rng  # decides split and draws
+    others: Mapping[str, ImageSet] = field(
+        default_factory=dict
+    )  # what rows with `data:` of their own are pretrained on
 
     def draw(self, label: Label, draw: int) -> LabelDraw:
         """Whose labels are known. Raises UserError where there are fewer images than labels asked for."""
@@ -68,6 +71,10 @@ class Material:
         """Of rows of the pool, in order: pictures alone."""
         return _digest([_format(self.pool), self.pool.ids[rows].tolist()])
 
+    def other_content(self, source: str) -> str:
+        """Of all images of another source."""
+        return _digest([_format(self.others[source]), self.others[source].ids.tolist()])
+
 
 def gather(settings: StudySettings, earlier: SavedSplit | None) -> Material:
     """Load the images and divide them. `earlier` is the study's splits.json, if there is one: nobody changes sides."""
@@ -92,7 +99,18 @@ def gather(settings: StudySettings, earlier: SavedSplit | None) -> Material:
     channels = max(images.channels, pool.channels)
     images = replace(images, images=match_channels(images.images, channels))
     pool = replace(pool, images=match_channels(pool.images, channels), labels=None, classes=(), parts=None)
-    return Material(images, parts, pool, excluded, rng)
+    others = {}
+    for entry in settings.entries:
+        if name := own_source(entry.overrides):
+            found = _load(settings, entry.overrides["data"], labelled=False)
+            found = found.select(_apart_from_test(found, images, parts))
+            others[name] = replace(found, images=match_channels(found.images, channels))
+    return Material(images, parts, pool, excluded, rng, others)
+
+
+def own_source(overrides: Mapping[str, object]) -> str:
+    """The key of `Material.others` for a row with `data:` of its own, such as noise:4000; "" for all other rows."""
+    return json.dumps(overrides["data"], sort_keys=True) if "data" in overrides else ""
 
 
 def saved_split(material: Material, settings: StudySettings) -> SavedSplit:

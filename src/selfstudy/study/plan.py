@@ -18,7 +18,7 @@ from selfstudy import catalog, config
 from selfstudy.errors import UserError, nearest
 from selfstudy.evaluation import Protocol
 from selfstudy.method import Method
-from selfstudy.study.material import Material
+from selfstudy.study.material import Material, own_source
 from selfstudy.study.settings import Entry, Label, StudySettings
 from selfstudy.training import RunSettings, resolve
 from selfstudy.training.settings import SMALL_STEM_UP_TO
@@ -73,6 +73,7 @@ class Cell:
     protocol: str = ""
     labels: Label = ""
     draw: int = 0
+    source: str = ""  # of the images, where the row is pretrained on others than the study's
 
     def to_json(self) -> dict[str, object]:
         """A line of plan.json, and of the cell's own folder."""
@@ -169,15 +170,18 @@ class _Planner:
 
     def _learned(self, entry: Entry) -> Iterator[Cell]:
         code = _code("methods", entry.method, Method)
+        source = own_source(entry.overrides)
         for seed in range(self.settings.seeds):
-            for fraction in self.settings.unlabelled:
-                run = self._run_settings(entry, seed, self.pools[fraction].num_images)
+            for fraction in (1.0,) if source else self.settings.unlabelled:
+                pool = self.pools[fraction]
+                if source:
+                    pool = _Pool(len(self.material.others[source]), self.material.other_content(source))
+                run = self._run_settings(entry, seed, pool.num_images)
                 written = {**run.to_json(), "method": Path(entry.method).stem, "init": _weights(run.init, run.backbone)}
-                images = self.pools[fraction].content
-                content = {"kind": "pretrain", "settings": _by_content(written), "code": code, "images": images}
+                content = {"kind": "pretrain", "settings": _by_content(written), "code": code, "images": pool.content}
                 cell = Cell(
                     hash=hash_of(content), kind="pretrain", entry=entry.name, method=Path(entry.method).stem,
-                    backbone=run.backbone, unlabelled=fraction, seed=seed, round=seed, work=run,
+                    backbone=run.backbone, unlabelled=fraction, seed=seed, round=seed, work=run, source=source,
                 )  # fmt: skip
                 yield from self._with_evaluations(entry, cell)
 
@@ -231,7 +235,7 @@ class _Planner:
             shared |= dict(self.settings.budget.items())
         if self.settings.views:
             shared["views"] = self.settings.views
-        overrides = {**shared, **entry.overrides, "seed": seed}
+        overrides = {**shared, **{key: value for key, value in entry.overrides.items() if key != "data"}, "seed": seed}
         whole = resolve(entry.method, overrides, self._card(len(self.material.pool)), place)
         if num_images == len(self.material.pool):
             return whole
