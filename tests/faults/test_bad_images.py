@@ -235,7 +235,7 @@ def test_names_that_are_hard_to_print(tmp_path):
         ("~nobody-of-that-name/x", "the folder ~nobody-of-that-name/x does not exist"),
         ("folder:nowhere", "the folder nowhere does not exist"),
         (Path("nowhere"), "the folder nowhere does not exist"),
-        (" ", "data is empty. Valid: digits, folder, mnist5k, table."),
+        (" ", "data is empty. Valid: digits, folder, mnist5k, noise, single, table."),
         ("x" * 5000, "there is no data source and no folder"),
         ("table:nowhere.csv", "the table nowhere.csv does not exist"),
         ({"label": "Kind"}, "data has the settings label, but must name exactly one source: digits, folder"),

@@ -48,7 +48,7 @@ def run(method: str, folder: Path, checkpoint_seconds: float) -> None:
 def pictures(method: str) -> ImageSet:
     """Digits at the smallest size the method takes; with colours of no meaning where it asks for colours."""
     asked = needs(method)
-    images = load("digits", image_size=max(8, asked.smallest_image), labelled=False)
+    images = load("digits", image_size=max(28 if asked.needs_tokens else 8, asked.smallest_image), labelled=False)
     if asked.channels and 1 not in asked.channels:
         images = replace(images, images=torch.cat([images.images.roll(shift, 3) for shift in range(3)], 1))
     return images
