@@ -112,3 +112,13 @@ def test_the_lists_hold_every_member_and_a_sentence_for_each() -> None:
             assert sentence and sentence[0] == sentence[0].upper(), (what, name)
     with pytest.raises(UserError, match=r'there is no list of "method"\. Did you mean "methods"'):
         contents("method")
+
+
+def test_methods_tell_family_needs_state_and_what_was_measured() -> None:
+    """The numbers are of the version that is here. Mutation: raising a version without `python -m benchmarks.methods`."""
+    listed = contents("methods")
+    for name, entry in listed.items():
+        assert {"family", "source", "needs", "state"} <= set(entry), name
+        if "linear" in entry:
+            assert entry["version"] == str(catalog.find("methods", name, Method).version), name
+    assert {name for name, entry in listed.items() if "linear" not in entry} == {"colorization", "distill"}
