@@ -1,4 +1,4 @@
-"""One battery over every method, and over a spike of DINO in its smallest form.
+"""One battery over every method.
 
 A new file in methods/ is tested here without a line being added.
 """
@@ -30,15 +30,10 @@ from tests.method_task import needs
 from tests.method_task import overrides as small
 
 CPU = torch.device("cpu")
-SPIKES = sorted(str(path) for path in (Path(__file__).parent / "spikes").glob("*.py"))
-METHODS = [*catalog.names("methods"), *SPIKES]
+METHODS = catalog.names("methods")
 
 
-def short(method: str) -> str:
-    return Path(method).stem
-
-
-@pytest.fixture(params=METHODS, ids=short)
+@pytest.fixture(params=METHODS)
 def method(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -79,8 +74,8 @@ def test_config_defaults_are_plain_values(method: str, pictures: ImageSet):
     kind = catalog.find("methods", method, Method)
     values = json.loads(json.dumps(asdict(kind.Config())))
     assert config.validate(kind.Config, values, "test") == kind.Config()
-    assert ("small" in kind.recipes and "paper" in kind.recipes) or method in SPIKES
-    assert len(kind.causes) > 20 or method in SPIKES
+    assert {"small", "paper"} <= set(kind.recipes)
+    assert len(kind.causes) > 20
     for recipe in kind.recipes.values():
         assert recipe.source
         config.validate(kind.Config, dict(recipe.config), "recipe")
@@ -117,7 +112,7 @@ def test_views_are_pure_and_sliceable(method: str, pictures: ImageSet):
     batch = data.batch(0, 8)
     views, again = (made.views(batch, data.rng, data.chains) for _ in range(2))
     other = made.views(batch, data.rng.fork("another step"), data.chains)
-    assert any(not torch.equal(views[name], other[name]) for name in views.tensors) or short(method) == "mae"
+    assert any(not torch.equal(views[name], other[name]) for name in views.tensors)
     for name, value in views.tensors.items():
         assert torch.equal(value, again[name])
         assert len(value) == len(batch)
@@ -183,7 +178,7 @@ def test_encoder_is_fed_as_it_says(method: str, pictures: ImageSet, tmp_path: Pa
     from selfstudy.encoder import Encoder
 
     made, _, _ = built(method, pictures)
-    encoder = Encoder(*made.encoder(), {"method": short(method)})
+    encoder = Encoder(*made.encoder(), {"method": method})
     features = encoder(pictures.images)
     assert features.shape == (40, encoder.dim)
     encoder.save(tmp_path)
