@@ -51,18 +51,13 @@ def published(backbone: str, source: str, channels: int) -> Encoder:
 def published_shape(backbone: str, channels: int) -> Encoder:
     """The same encoder without its weights."""
     facts = published_facts(backbone)
-    size = int(facts["input_size"][-1])
-    spec = BackboneSpec(
-        name=backbone,
-        channels=channels,
-        image_size=size,
-        mean=(0.5,) * channels,
-        std=(0.5,) * channels,
-        stem="imagenet",
+    size, blank = int(facts["input_size"][-1]), (0.5,) * channels  # until normalise_by knows better
+    made = build_backbone(
+        BackboneSpec(name=backbone, channels=channels, image_size=size, mean=blank, std=blank, stem="imagenet")
     )
-    return Encoder(
-        build_backbone(spec), Feed(size=size, channels=channels), {"method": "pretrained", "weights": backbone}
-    )
+    assert isinstance(made, Timm)
+    made.normalise_by(facts["mean"], facts["std"])
+    return Encoder(made, Feed(size=size, channels=channels), {"method": "pretrained", "weights": backbone})
 
 
 def start_from(backbone: Backbone, source: str) -> Backbone:

@@ -126,6 +126,13 @@ class TestPublished:
         with pytest.raises(UserError, match=r'timm has no model "test_vitt".*Did you mean "test_vit'):
             weights.published_facts("test_vitt")
 
+    def test_pixels_are_normalised_as_its_makers_did(self):
+        """ImageNet's statistics for ResNet-18, not one half; their mean for grey. Mutation: no normalise_by."""
+        mean = timm.get_pretrained_cfg("resnet18").mean
+        assert weights.published_shape("resnet18", channels=3).backbone.spec.mean == pytest.approx(mean)
+        (grey,) = weights.published_shape("resnet18", channels=1).backbone.spec.mean
+        assert grey == pytest.approx(sum(mean) / 3) and abs(grey - 0.5) > 0.01
+
     def test_the_encoder_is_fed_as_its_makers_did(self, file: Path):
         """Mutation: the study's size or normalisation."""
         encoder = weights.published(NAME, str(file), channels=1)
