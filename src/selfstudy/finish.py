@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from selfstudy import catalog, config
+from selfstudy import catalog
 from selfstudy.encoder import Encoder
 from selfstudy.errors import UserError, nearest
 from selfstudy.evaluation import METRICS, Budget, LinearMap, Protocol, folds
@@ -23,8 +23,7 @@ from selfstudy.study._record import StudyRecord
 from selfstudy.study.cell import Bench
 from selfstudy.study.compare import summarise
 from selfstudy.study.plan import Cell, Evaluation
-from selfstudy.study.run import Study, prepare
-from selfstudy.study.settings import validate
+from selfstudy.study.run import Study, reopen
 from selfstudy.training.pretrain import versions
 
 HELD_OUT_FOLD = 0  # of five
@@ -44,10 +43,7 @@ def finish(folder: Path, *, row: str, progress: Progress) -> Model:
 
     Raises UserError if the study has no row that leaves a classifier behind, or none of that name.
     """
-    if not (folder / "study.yaml").is_file():
-        raise UserError(f"{folder} is not a study folder: it holds no study.yaml")
-    settings = validate(config.read_yaml(folder / "study.yaml"), str(folder / "study.yaml"))
-    study = prepare(settings, folder, progress)
+    study = reopen(folder, progress)
     candidates = _candidates(study, row)
     metric = study.settings.metric
     tried, labels = _try(study.bench, candidates, metric)

@@ -93,10 +93,7 @@ def dry_run(settings: StudySettings, folder: Path, *, progress: Progress) -> Stu
 
 def run_cell(folder: Path, name: str, *, progress: Progress) -> Status:
     """Do one cell of a study, and the cell it needs: the job that another machine is sent. `name` is its hash."""
-    if not (folder / "study.yaml").is_file():
-        raise UserError(f"{folder} is not a study folder: it holds no study.yaml")
-    settings = validate(config.read_yaml(folder / "study.yaml"), str(folder / "study.yaml"))
-    study = prepare(settings, folder, progress)
+    study = reopen(folder, progress)
     by_hash = {cell.hash: cell for cell in study.cells}
     if name not in by_hash:
         raise UserError(
@@ -108,6 +105,13 @@ def run_cell(folder: Path, name: str, *, progress: Progress) -> Status:
         if outcome.status == "failed":
             raise RunError(f"the cell {wanted.hash} failed: {outcome.error}")
     return outcome.status
+
+
+def reopen(folder: Path, progress: Progress) -> Study:
+    """The study in a folder, as its study.yaml says. UserError if there is none. Writes nothing."""
+    if not (folder / "study.yaml").is_file():
+        raise UserError(f"{folder} is not a study folder: it holds no study.yaml")
+    return prepare(validate(config.read_yaml(folder / "study.yaml"), str(folder / "study.yaml")), folder, progress)
 
 
 def prepare(settings: StudySettings, folder: Path, progress: Progress) -> Study:
