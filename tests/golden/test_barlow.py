@@ -1,12 +1,9 @@
 """Barlow Twins against closed forms, a slow twin and lightly; its rates; two processes. Each test names a mutation that fails it."""
 
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as processes
 from torch import Tensor, nn
 
 from selfstudy.encoder import Backbone, BackboneSpec, build_backbone
@@ -15,6 +12,7 @@ from selfstudy.rng import Rng
 from selfstudy.training.optimizer import build, set_rates
 from selfstudy.training.settings import Training
 from selfstudy.types import DataCard, Step, Views
+from tests import two_processes
 from tests.reference.barlow import barlow_twins as twin
 
 NARROW = Settings(hidden_dim=16, out_dim=6)
@@ -163,27 +161,6 @@ def objective(method: BarlowTwins, rows: slice) -> Tensor:
     return method.eval().objective(embedded, Views(torch.arange(6)[rows], {}), STEP).loss  # eval: BatchNorm apart
 
 
-def worker(rank: int, folder: str) -> None:
-    rendezvous = f"file://{folder}/rendezvous"
-    dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2, timeout=timedelta(seconds=60))
-    method = made()
-    loss = objective(method, slice(3 * rank, 3 * rank + 3))
-    loss.backward()
-    gradient = method.project[-1].weight.grad
-    dist.all_reduce(gradient)  # what DistributedDataParallel does: the mean over processes
-    torch.save({"loss": loss.detach(), "gradient": gradient / 2}, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
-
-
 def test_two_processes_equal_one(tmp_path: Path):
     """The correlation is over the whole batch. Mutation: a loss of each process's own rows, averaged."""
-    other = processes.spawn(worker, args=(str(tmp_path),), nprocs=1, join=False)  # rank 0; this process is rank 1
-    worker(1, str(tmp_path))
-    other.join()
-    method = made()
-    loss = objective(method, slice(0, 6))
-    loss.backward()
-    for rank in (0, 1):
-        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        torch.testing.assert_close(found["loss"], loss.detach())
-        torch.testing.assert_close(found["gradient"], method.project[-1].weight.grad)
+    two_processes.assert_equal_one(made, objective, tmp_path)
