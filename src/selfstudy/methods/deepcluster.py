@@ -21,7 +21,7 @@ from torch import Tensor
 
 from selfstudy.encoder import Backbone, Feed
 from selfstudy.method import MakeBackbone, Method, Recipe, Requirements
-from selfstudy.nn import distributed, heads
+from selfstudy.nn import distributed, heads, multi_crop
 from selfstudy.nn.kmeans import spherical_kmeans
 from selfstudy.nn.precision import in_float32
 from selfstudy.rng import Rng
@@ -119,20 +119,10 @@ class DeepCluster(Method):
         self.register_buffer("largest_cluster", torch.ones(()))
 
     def views(self, batch: Batch, rng: Rng, chains: Mapping[str, Chain]) -> Views:
-        def make(slot: str, number: int) -> Tensor:
-            return chains[slot](batch.images, batch.index, rng.fork(slot, number))
-
-        large = {f"global{number}": make("global", number) for number in range(2)}
-        return Views(batch.index, large | {f"local{n}": make("local", n) for n in range(self.config.num_local)})
+        return multi_crop.make_views(batch, rng, chains, self.config.num_local)
 
     def embed(self, views: Views, step: Step) -> Embedded:
-        embedded: dict[str, Tensor] = {}
-        for slot in ("global", "local"):  # one call per size
-            names = [name for name in views.tensors if name.startswith(slot)]
-            if names:
-                h = self.backbone(torch.cat([views[name] for name in names]))
-                embedded |= dict(zip(names, h.chunk(len(names)), strict=True))
-        return embedded
+        return multi_crop.embed(self.backbone, views)
 
     def objective(self, embedded: Embedded, views: Views, step: Step) -> Output:
         h = torch.cat(list(embedded.values()))  # [V * N, backbone.dim]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from selfstudy.encoder import Backbone, Feed
 from selfstudy.method import MakeBackbone, Method, ParamGroup, Recipe, Requirements, split_decay
-from selfstudy.nn import distributed, heads, sinkhorn
+from selfstudy.nn import distributed, heads, multi_crop, sinkhorn
 from selfstudy.nn.precision import in_float32
 from selfstudy.rng import Rng
 from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Tensors, Views
@@ -124,20 +124,10 @@ class SwAV(Method):
         self.register_buffer("num_queued", torch.zeros((), dtype=torch.int64))
 
     def views(self, batch: Batch, rng: Rng, chains: Mapping[str, Chain]) -> Views:
-        def make(slot: str, number: int) -> Tensor:
-            return chains[slot](batch.images, batch.index, rng.fork(slot, number))
-
-        large = {f"global{number}": make("global", number) for number in range(2)}
-        return Views(batch.index, large | {f"local{n}": make("local", n) for n in range(self.config.num_local)})
+        return multi_crop.make_views(batch, rng, chains, self.config.num_local)
 
     def embed(self, views: Views, step: Step) -> Embedded:
-        embedded: dict[str, Tensor] = {}
-        for slot in ("global", "local"):  # one call per size
-            names = [name for name in views.tensors if name.startswith(slot)]
-            if names:
-                h = self.backbone(torch.cat([views[name] for name in names]))
-                embedded |= dict(zip(names, h.chunk(len(names)), strict=True))
-        return embedded
+        return multi_crop.embed(self.backbone, views)
 
     def objective(self, embedded: Embedded, views: Views, step: Step) -> Output:
         h = torch.cat(list(embedded.values()))  # [V * N, backbone.dim]
