@@ -1,6 +1,7 @@
 """What all tests share: one thread, so that bits are the same whatever runs beside, and small real images."""
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -16,6 +17,14 @@ settings.load_profile("selfstudy")
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _store_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Decoded pictures go to a folder of the tests, also those of the processes that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SELFSTUDY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

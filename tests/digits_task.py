@@ -43,3 +43,28 @@ def relabelled(task: Task, rows: Tensor, labels: Tensor) -> Task:
     changed = task.images.labels.clone()
     changed[rows] = labels
     return replace(task, images=replace(task.images, labels=changed))
+
+
+ATTRIBUTES = ("even", "above four", "seven", "round")
+
+
+def with_attributes(images: ImageSet, unknown: float = 0.1) -> ImageSet:
+    """The digits with four attributes each instead of a class; that share of the marks is unknown, but none of the first."""
+    assert images.labels is not None
+    digit = images.labels
+    truth = [digit % 2 == 0, digit > 4, digit == 7, torch.isin(digit, torch.tensor([0, 6, 8, 9]))]
+    marks = torch.stack(truth, 1).to(torch.int8)
+    hidden = torch.rand(marks.shape, generator=torch.Generator().manual_seed(0)) < unknown
+    hidden[:, 0] = False
+    return replace(images, labels=marks.masked_fill(hidden, -1), classes=ATTRIBUTES)
+
+
+def in_pages(images: ImageSet, tiles: int = 4) -> ImageSet:
+    """Every run of `tiles` digits of one class, within the pool or behind it, is one page."""
+    assert images.labels is not None
+    pages = np.empty(len(images), dtype=f"U{16}")
+    for part, start, stop in (("pool", 0, NUM_POOL), ("test", NUM_POOL, len(images))):
+        for label in range(10):
+            rows = start + np.flatnonzero(images.labels[start:stop].numpy() == label)
+            pages[rows] = [f"{part}-{label}-{number // tiles}" for number in range(len(rows))]
+    return replace(images, pages=pages, groups=pages)

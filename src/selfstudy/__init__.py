@@ -11,14 +11,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from selfstudy.api import embed, evaluate, export, finish, images, load, predict, pretrain, report, study
+    from selfstudy.api import embed, evaluate, explain, export, finish, images, load, predict, pretrain, report, study
 
 __version__ = "0.1.0"
-__all__ = ["embed", "evaluate", "export", "finish", "images", "load", "predict", "pretrain", "report", "study"]
+__all__ = ["embed", "evaluate", "explain", "export", "finish", "images", "load", "predict", "pretrain", "report", "study"]
 
 
 class _Package(ModuleType):
-    """Keeps `st.images`, `st.study` and `st.report` the functions, though folders of these names are imported too.
+    """Keeps `st.images`, `st.study`, `st.explain` and `st.report` the functions, though folders of these names are imported too.
 
     Importing selfstudy.images binds the folder to that name of its parent; `from selfstudy.images import ...` does not
     need the binding.

@@ -8,20 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal, TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
-from selfstudy import config, files
+from selfstudy import config, explaining, files
 from selfstudy import judge as judging
-from selfstudy.encoder import Encoder, Fit
+from selfstudy.encoder import Encoder
 from selfstudy.errors import UserError, nearest
-from selfstudy.evaluation import Metric, features
+from selfstudy.evaluation import ByKind, Metric, features
 from selfstudy.export import export as export_encoder
 from selfstudy.finish import finish as finish_study
-from selfstudy.images import ImageSet
+from selfstudy.images import ImageSet, Reading, ReadingOptions
 from selfstudy.images import load as load_images
 from selfstudy.model import Model
 from selfstudy.progress import Progress
@@ -35,25 +34,12 @@ from selfstudy.types import DataCard
 
 Source = str | Path | Mapping[str, object]  # what images.load reads
 _NOTHING: Mapping[str, object] = MappingProxyType({})
-IMAGE_SIZE = 64  # pixels a side: shapes are seen, ResNets keep their small stem, a laptop bears it
 
 
-@dataclass(frozen=True, kw_only=True)
-class Loading:
-    """How a data source is loaded when it is named rather than given as an ImageSet."""
-
-    image_size: Annotated[int, Field(ge=1)] = IMAGE_SIZE
-    fit: Fit = "crop"
-    most_unreadable: Annotated[float, Field(ge=0, le=1)] = 0.05  # share of files; above it loading stops
-
-
-class PretrainOptions(TypedDict, total=False):
-    """What may be set for a run: fields of Loading and of RunSettings, and `method` for the method's own settings."""
+class PretrainOptions(ReadingOptions, total=False):
+    """What may be set for a run: fields of Reading and of RunSettings, and `method` for the method's own settings."""
 
     method: Mapping[str, object]
-    image_size: int
-    fit: Fit
-    most_unreadable: float
     recipe: str
     backbone: str
     stem: Literal["small", "imagenet"]
@@ -78,7 +64,7 @@ class PretrainOptions(TypedDict, total=False):
     seed: int
 
 
-_LOADING = tuple(Loading.__dataclass_fields__)
+_READING = tuple(Reading.__dataclass_fields__)
 
 
 class EvaluateOptions(TypedDict, total=False):
@@ -88,7 +74,21 @@ class EvaluateOptions(TypedDict, total=False):
     labels: Sequence[int | float | str]
     draws: int
     test: float
-    metric: Metric
+    metric: Metric | ByKind
+    seed: int
+    settings: Mapping[str, Mapping[str, object]]
+
+
+class ExplainOptions(TypedDict, total=False):
+    """What may be set for an explanation: the fields of ExplainSettings, where they are explained."""
+
+    analyses: Sequence[str]
+    count: int
+    pick: Sequence[str]
+    against: str
+    twin: str
+    labelled: bool | Literal["auto"]
+    test: float
     seed: int
     settings: Mapping[str, Mapping[str, object]]
 
@@ -123,16 +123,18 @@ class StudyResult:
 def images(
     source: Source,
     *,
-    size: int = IMAGE_SIZE,
+    size: int = Reading.image_size,
     labelled: bool = False,
-    fit: Fit = "crop",
-    most_unreadable: float = 0.05,
+    **options: Unpack[ReadingOptions],
 ) -> ImageSet:
     """Load a data source: a folder, `table:FILE`, a named set such as mnist5k, or a source's settings as a mapping.
 
-    `size` is in pixels a side. Raises UserError if there are no such images, or too many that cannot be read.
+    `size` is in pixels a side; `options` are explained at images.Reading. Files are decoded once, into the store that the
+    first line names. Raises UserError if there are no such images, or too many that cannot be read.
     """
-    return load_images(source, image_size=size, labelled=labelled, fit=fit, most_unreadable=most_unreadable)
+    settings: ReadingOptions = {"image_size": size, **options}
+    with Progress() as progress:
+        return load_images(source, labelled=labelled, progress=progress, **settings)
 
 
 def pretrain(
@@ -152,12 +154,13 @@ def pretrain(
     own = {f"method.{key}": value for key, value in options.get("method", {}).items()}
     overrides = {key: value for key, value in options.items() if key != "method"} | own
     _refuse_unknown(overrides)
-    found = _loaded(data, {key: overrides.pop(key) for key in list(overrides) if key in _LOADING})
-    card = DataCard(num_images=len(found), channels=found.channels, image_size=found.image_size)
-    settings = resolve(name, overrides, card, "pretrain")
-    folder = Path(out).expanduser() if out else Path("runs") / _folder_name(name, found.name)
-    if not _claim(folder, settings, found):
-        with Progress(quiet=quiet) as progress:
+    reading = {key: overrides.pop(key) for key in list(overrides) if key in _READING}
+    with Progress(quiet=quiet) as progress:
+        found = _loaded(data, reading, progress)
+        card = DataCard(num_images=len(found), channels=found.channels, image_size=found.image_size)
+        settings = resolve(name, overrides, card, "pretrain")
+        folder = Path(out).expanduser() if out else Path("runs") / _folder_name(name, found.name)
+        if not _claim(folder, settings, found):
             if found.skipped:
                 first = found.skipped[0]
                 progress.say(
@@ -178,17 +181,48 @@ def evaluate(
     """Judge an encoder by labels: a row per protocol, budget of labels and draw, each with every metric in [0, 1]."""
     settings = judging.resolve(options, "evaluate")
     found = _encoder(encoder)
-    labelled = data if isinstance(data, ImageSet) else _fed(found, data, labelled=True)
     with Progress(quiet=quiet) as progress:
+        labelled = data if isinstance(data, ImageSet) else _fed(found, data, progress, labelled=True)
         return judging.judge(found, labelled, settings, device=default_device(), progress=progress)
 
 
 def embed(encoder: Encoder | Run | str | Path, data: ImageSet | Source, /) -> Embeddings:
     """The features of every image, in the order of the set."""
     found = _encoder(encoder)
-    pictures = data if isinstance(data, ImageSet) else _fed(found, data, labelled=False)
+    pictures = data if isinstance(data, ImageSet) else _fed(found, data)
     values = features(found, pictures, default_device(), judging.FEATURE_BATCH)
     return Embeddings(values.numpy(), pictures.ids, pictures.paths)
+
+
+def explain(
+    source: Encoder | Model | Run | str | Path,
+    data: ImageSet | Source,
+    /,
+    *,
+    out: str | Path = "",
+    quiet: bool = False,
+    **options: Unpack[ExplainOptions],
+) -> explaining.Explained:
+    """What an encoder makes of images: sentences, tables, pictures and explain.html in the folder `out` (by default explain).
+
+    `source` is a run, or a model or a finished study, which name classes; with labelled images a run gets a linear
+    classifier. Raises UserError for a mistake, and for an analysis that was asked for and does not apply.
+    """
+    settings = explaining.resolve(options, "explain")
+    match source:
+        case Encoder():
+            found = explaining.Source(name="encoder", encoder=source)
+        case Model():
+            found = explaining.Source.of_model(source)
+        case Run():
+            found = explaining.Source.open(source.folder)
+        case _:
+            found = explaining.Source.open(Path(source).expanduser())
+    pictures = data if isinstance(data, ImageSet) else _perhaps_labelled(found.encoder, data, settings.labelled)
+    folder = Path(out).expanduser() if out else Path("explain")
+    folder.mkdir(parents=True, exist_ok=True)
+    with Progress(quiet=quiet) as progress:
+        return explaining.explain(found, pictures, settings, folder, device=default_device(), progress=progress)
 
 
 def study(
@@ -251,7 +285,7 @@ def predict(model: Model | str | Path, data: ImageSet | Source, /) -> pd.DataFra
     A row is accepted if its confidence reaches the model's threshold. Raises UserError if there is no model.
     """
     found = model if isinstance(model, Model) else Model.load(Path(model).expanduser())
-    pictures = data if isinstance(data, ImageSet) else _fed(found.encoder, data, labelled=False)
+    pictures = data if isinstance(data, ImageSet) else _fed(found.encoder, data)
     probabilities = found.probabilities(features(found.encoder, pictures, default_device(), judging.FEATURE_BATCH))
     confidence, answer = probabilities.max(1)
     columns = {f"p({name})": probabilities[:, number].numpy() for number, name in enumerate(found.classes)}
@@ -295,24 +329,39 @@ def _encoder(source: Encoder | Run | str | Path) -> Encoder:
 
 def _refuse_unknown(overrides: Mapping[str, object]) -> None:
     """The engine does so too, but knows nothing of how images are loaded, and offers no such name."""
-    known = (*_LOADING, *overridable(), "method.NAME")
+    known = (*_READING, *overridable(), "method.NAME")
     for key in overrides:
         if key not in known and not key.startswith("method."):
             raise UserError(f'pretrain: there is no setting "{key}".{nearest(key, known)}')
 
 
-def _loaded(data: ImageSet | Source, options: Mapping[str, object]) -> ImageSet:
+def _loaded(data: ImageSet | Source, options: Mapping[str, object], progress: Progress) -> ImageSet:
     if isinstance(data, ImageSet):
         if options:
             raise UserError(f"pretrain: {next(iter(options))} is set, but the images are loaded already")
         return data
-    loading = config.validate(Loading, options, "pretrain")
-    return load_images(data, image_size=loading.image_size, fit=loading.fit, most_unreadable=loading.most_unreadable)
+    reading = config.validate(Reading, options, "pretrain")
+    return load_images(data, progress=progress, **{name: getattr(reading, name) for name in _READING})
 
 
-def _fed(encoder: Encoder, source: Source, *, labelled: bool) -> ImageSet:
+def _fed(encoder: Encoder, source: Source, progress: Progress | None = None, *, labelled: bool = False) -> ImageSet:
     """Images as the encoder takes them."""
-    return load_images(source, image_size=encoder.feed.size, labelled=labelled, fit=encoder.feed.fit)
+    feed = encoder.feed
+    channels = feed.channels if feed.channels not in (1, 3) else 0  # grey and colour are matched when they are shown
+    return load_images(
+        source, labelled=labelled, progress=progress, image_size=feed.size, fit=feed.fit, tiles=feed.tiles, channels=channels,
+        levels=feed.levels or "percentiles",
+    )  # fmt: skip
+
+
+def _perhaps_labelled(encoder: Encoder, source: Source, labelled: bool | Literal["auto"]) -> ImageSet:
+    """With labels where the source has some, if nobody says whether it has."""
+    if labelled != "auto":
+        return _fed(encoder, source, labelled=labelled)
+    try:
+        return _fed(encoder, source, labelled=True)
+    except UserError:  # no labels; any other mistake is made again below, and said
+        return _fed(encoder, source)
 
 
 def _folder_name(method: str, data: str) -> str:

@@ -161,6 +161,38 @@ def embed(run: Path, images: str, /, *, out: File = "features.npz", json: Json =
         _print(f"{count:,} images, {dim} features each, are in {out}")
 
 
+@app.command(usage="Usage: selfstudy explain RUN IMAGES [KEY=VALUE ...] [OPTIONS]")
+def explain(run: Path, images: str, /, *words: Words, out: Folder = "explain", json: Json = False) -> None:
+    """Show what an encoder makes of images: where it looks, what it takes for alike, what it mixes up.
+
+    Example: selfstudy explain runs/simclr-bags ~/bags/labelled analyses=saliency,neighbours against=runs/byol-bags
+
+    Parameters
+    ----------
+    run
+        Folder of a run, or of a finished study, whose model names classes.
+    images
+        A folder, table:FILE or a named set; with labels where they are known.
+    words
+        Settings: analyses (see `selfstudy list analyses`), count, pick, against, twin, labelled, border.method and others.
+    out
+        Folder of explain.html, of the tables and of the pictures; by default explain.
+    """
+    from selfstudy import api
+
+    names, settings = _split(words)
+    if names:
+        raise UserError(f'explain: "{names[0]}" is not a setting: expected KEY=VALUE, such as analyses=neighbours')
+    found = api.explain(run, images, out=out, quiet=json, **settings)  # type: ignore[arg-type]
+    if json:
+        _print_json({
+            "page": str(found.page),
+            "findings": {name: {"sentence": one.sentence, **one.numbers} for name, one in found.findings.items()},
+        })  # fmt: skip
+    else:
+        _print(*found.sentences, str(found.page))
+
+
 @app.command(usage="Usage: selfstudy finish STUDY [OPTIONS]")
 def finish(
     study: Path, /, *, row: Annotated[str, Parameter(metavar="ROW", show_default=False)] = "", json: Json = False
@@ -253,14 +285,14 @@ def report(study: Path, /, *, json: Json = False) -> None:
         _print(str(path))
 
 
-@app.command(name="list", usage="Usage: selfstudy list methods|datasets|backbones|views|protocols|studies")
+@app.command(name="list", usage="Usage: selfstudy list methods|datasets|backbones|views|protocols|analyses|studies")
 def list_names(what: str, /, *, json: Json = False) -> None:
     """Show what there is to choose from.
 
     Parameters
     ----------
     what
-        methods, datasets, backbones, views, protocols or studies.
+        methods, datasets, backbones, views, protocols, analyses or studies.
     """
     from selfstudy import listing
 
@@ -396,7 +428,9 @@ def _print_scores(scores: "pd.DataFrame") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    metrics = ("accuracy", "macro_f1", "balanced_accuracy")
+    from selfstudy.judge import shown_metrics
+
+    metrics = shown_metrics(scores)
     table = Table("protocol", "labels", "draws", *(metric.replace("_", " ") for metric in metrics))
     for (protocol, labels), rows in scores.groupby(["protocol", "labels"], sort=False):
         spread = "{:.3f} ± {:.3f}" if len(rows) > 1 else "{:.3f}"

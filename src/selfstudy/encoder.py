@@ -6,7 +6,7 @@ Stored as `encoder.safetensors` (weights) and `encoder.json` (all one needs to r
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfstudy import catalog, config, files
-from selfstudy.errors import UserError
+from selfstudy.errors import UserError, nearest
+from selfstudy.types import Pixels
 
 Fit = Literal["crop", "pad", "squash"]
 Region = Literal["whole", "top", "bottom"]
@@ -63,10 +64,62 @@ class Backbone(nn.Module, ABC):
         """Pixels a side of the patches that `tokens` stand for, row by row."""
         raise self._no_tokens()
 
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The intermediate layers that `layers` can give, the one next to the image first."""
+        raise self._no_layers()
+
+    def layers(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """What those layers make of float32 [N, C, S, S] in [0, 1]: [N, channels, height, width] or [N, units], by name.
+
+        Raises UserError for a name that is not in `layer_names`, and from backbones that show no layers.
+        """
+        raise self._no_layers()
+
+    def depths(self) -> dict[str, int]:
+        """How deep each parameter lies, by its name; 0 is next to the image, and the norm after a layer belongs to it."""
+        found: dict[str, int] = {}
+        depth = -1
+        for name, module in self.named_modules():
+            own = list(module.named_parameters(prefix=name, recurse=False))
+            depth += any(parameter.ndim > 1 for _, parameter in own)  # a convolution or a linear layer
+            found |= {full: max(depth, 0) for full, _ in own}
+        return found
+
+    def _no_layers(self) -> UserError:
+        return UserError(
+            f"backbone {self.spec.name} shows no intermediate layers, as resnet18, conv4 and vit_tiny_patch16_224 do"
+        )
+
+    def _require_layers(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name not in self.layer_names:
+                raise UserError(f'backbone {self.spec.name} has no layer "{name}".{nearest(name, self.layer_names)}')
+
     def _no_tokens(self) -> UserError:
         return UserError(
             f"backbone {self.spec.name} has no tokens: this method needs a vision transformer such as vit_tiny_patch16_224"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiles:
+    """How a page, too large to be looked at as a whole, is cut into square pictures."""
+
+    side: int  # pixels a side of a tile, on the page as it was after `scale`
+    scale: float = 1.0  # of the page before it is cut: 0.5 halves its sides
+    most: int = 16  # tiles of one page, spread over it at random; the same ones every time
+    blank: float = 0.03  # a tile is skipped where its grey values deviate less, as a share of black to white
+
+    def __post_init__(self) -> None:
+        if self.side < 8:
+            raise ValueError(f"side is {self.side}, but a tile has at least 8 pixels a side")
+        if not 0 < self.scale <= 1:
+            raise ValueError(f"scale is {self.scale}, but must be above 0 and at most 1: pages are shrunk, not magnified")
+        if self.most < 1:
+            raise ValueError(f"most is {self.most}, but a page gives at least 1 tile")
+        if not 0 <= self.blank < 0.5:
+            raise ValueError(f"blank is {self.blank}, but must be at least 0 and below 0.5, the largest deviation there is")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +129,8 @@ class Feed:
     size: int  # pixels a side, before `region` is cut
     channels: int
     fit: Fit = "crop"  # how a picture that is not square was made square
+    tiles: Tiles | None = None  # how pages were cut; None: a picture is looked at as a whole
+    levels: tuple[tuple[float, float], ...] = ()  # of each channel: what became black and white; (): 8 bits as they are
     region: Region = "whole"  # the part of the square that is seen
     pooling: Pooling = "backbone"
     colour: Literal["stored", "lightness"] = "stored"  # lightness: CIE L* / 100 of what is stored, grey or colour
@@ -165,7 +220,7 @@ class Encoder:
                 return self.backbone.tokens(images)[:, 1:].mean(1)
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, *, batch_size: int = 512, device: torch.device | str = "cpu") -> Tensor:
+    def __call__(self, images: Pixels, *, batch_size: int = 512, device: torch.device | str = "cpu") -> Tensor:
         """Features, float32 [N, dim] on the CPU, of uint8 [N, C, S', S'] images. Runs in eval mode, whole batches.
 
         Leaves the backbone in eval mode: an encoder is frozen.

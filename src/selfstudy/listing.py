@@ -15,6 +15,7 @@ FOLDERS = {
     "backbones": "backbones",
     "views": "views",
     "protocols": "evaluation",
+    "analyses": "explain",
 }
 LISTS = (*FOLDERS, "studies")
 

@@ -1,7 +1,8 @@
 """The few frozen records that cross borders between rooms. N images, C channels, S pixels a side, D width."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,6 +10,19 @@ from torch import Tensor
 from selfstudy.rng import Rng
 
 Tensors = Mapping[str, Tensor]
+
+
+class Pixels(Protocol):
+    """Stored images, uint8 [N, C, S', S']: a torch tensor, or images on the disk of which only what is asked for is read."""
+
+    @property
+    def shape(self) -> torch.Size: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Tensor | slice, /) -> Tensor: ...
+
+    def split(self, size: int, /) -> Iterable[Tensor]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +102,12 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a protocol found with one set of labels."""
+    """What a protocol found with one set of labels. T pictures tested: images, or pages where images are cut from pages."""
 
-    metrics: Mapping[str, float]  # on the test images: accuracy, macro_f1, balanced_accuracy, each in [0, 1]
-    predictions: Tensor  # int64 [T], class per test image
+    metrics: Mapping[str, float]  # on the test part, each in [0, 1], by the names of evaluation/_metrics.py
+    predictions: Tensor  # int64 [T], class of each, or [T, A]: 1 where it has the attribute, else 0
     chosen: Mapping[str, float | int | str]  # hyper-parameters, and how they were chosen
     seconds: float
     costs: Mapping[str, float] = field(default_factory=dict)  # of a protocol that trains: named as in run.json
+    probabilities: Tensor | None = None  # float32 [T, K] of the classes, or [T, A] of the attributes
+    details: Mapping[str, object] = field(default_factory=dict)  # JSON values: what the predictions do not tell

@@ -13,6 +13,7 @@ import torch
 import selfstudy
 from selfstudy import api
 from selfstudy.errors import UserError
+from selfstudy.explaining import ExplainSettings
 from selfstudy.images import ImageSet
 from selfstudy.judge import JudgeSettings
 from selfstudy.training.settings import overridable
@@ -33,7 +34,7 @@ def tiny(digits: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> api.Run:
 @pytest.mark.parametrize("name", selfstudy.__all__)
 def test_a_name_is_the_function_whatever_is_imported(name: str) -> None:
     """Fails when importing the folder images, study or report takes the function's name."""
-    for room in ("images", "study", "report", "images.folder"):
+    for room in ("images", "study", "explain", "report", "images.folder"):
         importlib.import_module(f"selfstudy.{room}")
     assert getattr(selfstudy, name) is getattr(api, name)
 
@@ -44,13 +45,17 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_the_options_of_pretrain_are_those_of_the_engine() -> None:
-    """Fails when a setting is added to RunSettings or Loading alone."""
-    loading = {field.name for field in fields(api.Loading)}
+    """Fails when a setting is added to RunSettings or Reading alone."""
+    loading = {field.name for field in fields(api.Reading)}
     assert set(get_type_hints(api.PretrainOptions)) == {"method"} | loading | set(overridable())
 
 
 def test_the_options_of_evaluate_are_those_of_the_engine() -> None:
     assert set(get_type_hints(api.EvaluateOptions)) == {field.name for field in fields(JudgeSettings)}
+
+
+def test_the_options_of_explain_are_those_of_the_engine() -> None:
+    assert set(get_type_hints(api.ExplainOptions)) == {field.name for field in fields(ExplainSettings)}
 
 
 def test_the_same_call_again_returns_what_it_made(digits: ImageSet, tiny: api.Run) -> None:

@@ -9,13 +9,14 @@ from selfstudy import catalog
 from selfstudy.encoder import Backbone
 from selfstudy.errors import UserError
 from selfstudy.evaluation import Protocol
+from selfstudy.explain import Analysis
 from selfstudy.images._source import Source
 from selfstudy.listing import LISTS, contents
 from selfstudy.method import Method
 from selfstudy.views import Operation
 
 CONTRACTS: dict[str, type] = {
-    "backbones": Backbone, "evaluation": Protocol, "images": Source, "methods": Method, "views": Operation,
+    "backbones": Backbone, "evaluation": Protocol, "explain": Analysis, "images": Source, "methods": Method, "views": Operation,
 }  # fmt: skip
 MEMBERS = [(folder, name) for folder in CONTRACTS for name in catalog.names(folder)]
 

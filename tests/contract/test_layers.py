@@ -10,10 +10,10 @@ ROOT = Path(__file__).parents[2] / "src" / "selfstudy"
 ORDER = (
     "errors", "rng", "types", "files", "config", "catalog", "listing", "progress", "encoder", "images", "views", "nn",
     "backbones", "weights", "method", "methods", "training", "evaluation", "explain", "judge", "model",
-    "export", "study", "finish", "report", "api", "cli",
+    "explaining", "export", "study", "finish", "report", "api", "cli",
 )  # fmt: skip
-OPEN_FOLDERS = ("images", "views", "backbones", "methods", "evaluation", "report")
-FUNCTIONS = ("images", "study", "report")  # `from selfstudy import images` is the function of the API, not the room
+OPEN_FOLDERS = ("images", "views", "backbones", "methods", "evaluation", "explain", "report")
+FUNCTIONS = ("images", "study", "explain", "report")  # `from selfstudy import images` is the function of the API, not the room
 FILES = sorted(ROOT.rglob("*.py"))
 
 

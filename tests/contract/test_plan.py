@@ -235,7 +235,7 @@ def test_separate_unlabelled_images_lose_the_copies_and_kin_of_test_images(tmp_p
         return {product[Path(path).relative_to(tmp_path).as_posix()] for path in paths}
 
     tested = products(material.images.paths[material.split.test_rows])
-    assert material.excluded == 2 * len(tested) > 0
+    assert len(material.excluded) == 2 * len(tested) > 0
     assert not products(material.pool.paths) & tested
 
 

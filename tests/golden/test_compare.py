@@ -14,19 +14,12 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from selfstudy.errors import UserError
 from selfstudy.rng import Rng
-from selfstudy.study._intervals import (
-    Grid,
-    accuracy_deviations,
-    bootstrap_deviations,
-    estimate_difference,
-    estimate_mean,
-    grid,
-    holm_confidences,
-    resample_weights,
-)
+from selfstudy.study._comparison import Comparison, judge
+from selfstudy.study._deviations import accuracy_deviations, bootstrap_deviations, resample_weights
+from selfstudy.study._intervals import Grid, estimate_difference, estimate_mean, grid, holm_confidences
 from selfstudy.study._power import smallest_detectable_difference, what_decides
 from selfstudy.study._record import StudyRecord
-from selfstudy.study.compare import _Comparison, judge, summarise
+from selfstudy.study.compare import best, summarise
 from tests.reference import statistics
 from tests.synthetic_study import Truth, write_study
 
@@ -370,14 +363,14 @@ def test_the_best_row_is_better_than_every_other(tmp_path):
     """Mutation: comparing with the runner-up alone, though a third row varies so much that it may be the best."""
     accuracy = {"simclr": (0.9,), "byol": (0.7,), "autoencoder": (0.65,)}
     truth = Truth(**SMALL, accuracy=accuracy, labels=("4",), draws={"4": 8}, seeds=3, seed_sd=0.02, cell_sd=0.02)
-    comparison = _Comparison(StudyRecord.read(write_study(tmp_path / "clear", truth)))
-    [best] = comparison.best("4")
-    assert (best["a"], best["b"], best["verdict"], best["tied_with"]) == ("simclr", "byol", "better", [])
+    comparison = Comparison(StudyRecord.read(write_study(tmp_path / "clear", truth)))
+    [found] = best(comparison, "4")
+    assert (found["a"], found["b"], found["verdict"], found["tied_with"]) == ("simclr", "byol", "better", [])
     comparison.grids["autoencoder", "linear", "4"] = make_grid(
         np.array([[0.2, 1.0, 0.3, 1.0, 0.4, 1.0, 0.2, 0.9]]), np.zeros((1, 8, 500))
     )
-    [best] = comparison.best("4")
-    assert (best["a"], best["b"], best["tied_with"]) == ("simclr", "byol", ["autoencoder"])
+    [found] = best(comparison, "4")
+    assert (found["a"], found["b"], found["tied_with"]) == ("simclr", "byol", ["autoencoder"])
 
 
 def test_group_and_macro_f1_study(tmp_path):

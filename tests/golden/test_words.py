@@ -6,6 +6,9 @@ import pytest
 
 from selfstudy.report import _phrases as phrases
 from selfstudy.report import _words as words
+from selfstudy.report._conditions import conditions
+from selfstudy.report._reading import range_text
+from selfstudy.report._verdicts import decide_text, verdict_text
 from selfstudy.study._record import StudyRecord
 from selfstudy.study._summary import Point, RowCard, Statement, Summary, Verdict
 from selfstudy.study.compare import summarise
@@ -47,6 +50,7 @@ def digits() -> Summary:
         conditions={
             "data": "mnist5k", "num_train": 4000, "num_test_images": 1000, "num_test_groups": 1000, "classes": list("0123456789"),
             "image_size": 28, "backbones": ["conv4"], "protocols": ["linear", "knn"], "labels": ["1", "10", "all"],
+            "transductive": False,
         },
         rows=[
             RowCard(row=row, kind=kind, protocol="linear", num_runs=2, num_collapsed=0, num_failed=0)
@@ -67,6 +71,7 @@ def digits() -> Summary:
             {"row": "simclr", "pretraining_seconds": 184.0, "num_runs": 2, "evaluation_seconds": 9.0, "num_evaluations": 20, "seconds": 193.0},
             {"row": "supervised", "pretraining_seconds": 0.0, "num_runs": 0, "evaluation_seconds": 1300.0, "num_evaluations": 10, "seconds": 1300.0},
         ],
+        winners=[], test_classes=[], class_scores=[], labels_saved=[], plateaus=[], times_to=[], agreements=[], trade_offs=[],
     )  # fmt: skip
 
 
@@ -109,7 +114,7 @@ def test_the_answer_word_by_word(digits):
 )
 def test_each_verdict_word_by_word(found, expected):
     """Mutation: the sign of a loss left on its size."""
-    assert words.verdict_text(found) == expected
+    assert verdict_text(found) == expected
 
 
 @pytest.mark.parametrize(
@@ -126,7 +131,7 @@ def test_what_would_decide_in_words(decide, expected):
     found = statement("simclr", "4", "undecided", (0.951, 0.950), -0.02, 0.02)
     names = ("further_draws", "further_seeds", "further_test_images", "times_everything")
     assert (
-        words.decide_text({**found, "decide": {"half_width": 0.01, **dict(zip(names, decide, strict=True))}})
+        decide_text({**found, "decide": {"half_width": 0.01, **dict(zip(names, decide, strict=True))}})
         == expected
     )
 
@@ -151,10 +156,10 @@ def test_label_counts_in_words(digits):
         phrases.at_labels(["1", "4", "total:50", "0.1", "0.5", "all"])
         == "with 1 and 4 labels per class, 50 labels in total, 10 % and 50 % of the labels and all labels"
     )
-    assert words._range(digits, ["1", "10"]) == "up to 10 labels per class"
-    assert words._range(digits, ["10", "all"]) == "from 10 labels per class on"
-    assert words._range(digits, ["1", "all"]) == "with one label per class and all labels"
-    assert words._range(digits, ["1", "10", "all"]) == "with every number of labels tried"
+    assert range_text(digits, ["1", "10"]) == "up to 10 labels per class"
+    assert range_text(digits, ["10", "all"]) == "from 10 labels per class on"
+    assert range_text(digits, ["1", "all"]) == "with one label per class and all labels"
+    assert range_text(digits, ["1", "10", "all"]) == "with every number of labels tried"
 
 
 def test_one_seed_and_one_draw_are_named_as_not_tried(digits):
@@ -224,7 +229,7 @@ def test_every_study_gets_three_clean_sentences(summary):
     """Mutations: an empty list joined, a None or a nan printed, a sentence split in two."""
     sentences = words.answer(summary)
     assert len(sentences) == 3
-    for sentence in [*sentences, *words.conditions(summary), *map(words.verdict_text, summary["statements"])]:
+    for sentence in [*sentences, *conditions(summary), *map(verdict_text, summary["statements"])]:
         assert sentence.endswith(".") and ". " not in sentence
         assert not any(bad in sentence for bad in ("None", "nan", "  ", " ,", " ;", "()", "[", "{", ", and and"))
         assert sentence.isascii()  # every console prints it
@@ -258,7 +263,7 @@ def test_losses_are_named(summary):
 def test_answer_leaves_the_summary_alone(digits):
     before = copy.deepcopy(digits)
     words.answer(digits)
-    words.conditions(digits)
+    conditions(digits)
     assert digits == before
 
 

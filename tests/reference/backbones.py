@@ -32,6 +32,6 @@ def convolution(grid: np.ndarray, kernels: np.ndarray, bias: np.ndarray) -> np.n
 def mlp(image: np.ndarray, weights: Weights, mean: float, std: float) -> np.ndarray:
     """Tschannen et al. 2020, §3: [C, H, W] to [100]."""
     values = ((image.astype(float) - mean) / std).reshape(-1)
-    for name in ("layers.0", "layers.2"):
+    for name in ("perceptron.0", "perceptron.2"):
         values = np.maximum(weights[f"{name}.weight"] @ values + weights[f"{name}.bias"], 0)
-    return weights["layers.4.weight"] @ values + weights["layers.4.bias"]
+    return weights["perceptron.4.weight"] @ values + weights["perceptron.4.bias"]

@@ -6,6 +6,8 @@ Source  Tschannen et al., ICLR 2020, arXiv:1907.13625, §3 and its code: 5x5 str
         at the top and left than at the bottom and right, here both alike.
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from selfstudy.backbones._normalise import Normalise
@@ -32,3 +34,14 @@ class Conv2(Backbone):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.last(self.norm(self.convolutions(self.normalise(images))).mean((2, 3)))
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        return ("conv1", "conv2")
+
+    def layers(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """Each after its ReLU, the second before the norm."""
+        self._require_layers(names)
+        first = self.convolutions[:2](self.normalise(images))
+        found = {"conv1": first, "conv2": self.convolutions[2:](first)}
+        return {name: found[name] for name in names}

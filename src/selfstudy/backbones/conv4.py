@@ -6,6 +6,8 @@ Shape   4x4 stride 2, 3x3 stride 2, then two 3x3 at a quarter of the side; width
         on digits it beat the mean by 8 points at one label per class (docs/log.md).
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from selfstudy.backbones._normalise import Normalise
@@ -30,6 +32,19 @@ class Conv4(Backbone):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.convolutions(self.normalise(images)).amax((2, 3))
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        return ("conv1", "conv2", "conv3", "conv4")
+
+    def layers(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """Each after its ReLU."""
+        self._require_layers(names)
+        values, found = self.normalise(images), {}
+        for number, name in enumerate(self.layer_names):
+            values = self.convolutions[3 * number : 3 * number + 3](values)
+            found[name] = values
+        return {name: found[name] for name in names}
 
 
 def _block(channels: int, width: int, *, kernel: int, stride: int) -> list[nn.Module]:

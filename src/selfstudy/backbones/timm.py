@@ -55,6 +55,30 @@ class Timm(Backbone):
         return vit.norm(vit.blocks(vit.norm_pre(torch.cat([prefix, patches], 1))))
 
     @property
+    def layer_names(self) -> tuple[str, ...]:
+        """timm's names: act1, layer1 .. layer4 of a ResNet, blocks.0 .. of a vision transformer."""
+        if not _shows_layers(self.model):
+            raise self._no_layers()
+        return tuple(str(layer["module"]) for layer in self.model.feature_info)
+
+    def layers(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """By timm's `forward_intermediates`: of a vision transformer the patches as a map, before the last norm."""
+        self._require_layers(names)
+        positions = sorted({self.layer_names.index(name) for name in names})
+        maps = self.model.forward_intermediates(self.normalise(images), indices=positions, intermediates_only=True)
+        found = {self.layer_names[position]: values for position, values in zip(positions, maps, strict=True)}
+        return {name: found[name] for name in names}
+
+    def depths(self) -> dict[str, int]:
+        """timm's own groups, as its layer decay has them, of models that have some; `normalise` has no parameters."""
+        from timm.models import group_parameters
+
+        if not callable(getattr(self.model, "group_matcher", None)):  # timm has no common base class to ask
+            return super().depths()
+        grouped = group_parameters(self.model, self.model.group_matcher(coarse=False), reverse=True)
+        return {f"model.{name}": int(depth) for name, depth in grouped.items()}
+
+    @property
     def patch_size(self) -> int:
         if not _is_plain_vit(self.model):
             return super().patch_size
@@ -67,6 +91,12 @@ PATCHES_A_SIDE = 7  # at least, with the small stem
 def small_patch(image_size: int) -> int:
     """Pixels a side: the largest of 16, 8, 4, 2, 1 that leaves an image of `image_size` at least 7 patches a side."""
     return next((patch for patch in (16, 8, 4, 2) if image_size // patch >= PATCHES_A_SIDE), 1)
+
+
+def _shows_layers(model: nn.Module) -> bool:
+    return callable(getattr(model, "forward_intermediates", None)) and isinstance(
+        getattr(model, "feature_info", None), list
+    )
 
 
 def _is_plain_vit(model: nn.Module) -> bool:

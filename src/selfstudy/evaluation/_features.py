@@ -10,6 +10,7 @@ from selfstudy.images import ImageSet
 # A column whose deviation is this small beside its mean is constant but for float32 rounding (2^-23, and a few
 # operations on it): scaled to unit deviation, the rounding would pass for information.
 _ROUNDING = 16 * torch.finfo(torch.float32).eps
+BATCH = 512  # images in one pass of an encoder
 
 
 def features(encoder: Encoder, images: ImageSet, device: torch.device | str, batch_size: int) -> Tensor:
@@ -17,7 +18,15 @@ def features(encoder: Encoder, images: ImageSet, device: torch.device | str, bat
 
     Raises RunError if any of them is NaN or infinite.
     """
-    values = encoder(images.images, batch_size=batch_size, device=device)
+    return encode(encoder, images, torch.arange(len(images)), device, batch_size)
+
+
+def encode(
+    encoder: Encoder, images: ImageSet, rows: Tensor, device: torch.device | str, batch_size: int = BATCH
+) -> Tensor:
+    """The same of the rows at int64 positions `rows`, float32 [len(rows), D]; the images may lie on the disk."""
+    parts = [encoder(images.images[part], batch_size=batch_size, device=device) for part in rows.split(batch_size)]
+    values = torch.cat(parts) if parts else torch.empty(0, encoder.dim)
     require_finite(values)
     return values
 

@@ -3,7 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
@@ -12,8 +14,10 @@ from torch import Tensor
 
 from selfstudy.encoder import Encoder
 from selfstudy.errors import UserError
+from selfstudy.evaluation._attributes import measure_attributes, require_defined, undefined
 from selfstudy.evaluation._features import require_finite
 from selfstudy.evaluation._metrics import measure
+from selfstudy.evaluation._pages import Pages
 from selfstudy.images import ImageSet
 from selfstudy.progress import Progress
 from selfstudy.rng import Rng
@@ -52,17 +56,23 @@ class Budget:
             raise UserError(f"{self.images.name} has no labels, so nothing can be evaluated on it")
         if not len(rows):
             raise UserError(f"there are no labelled {part} images in {self.images.name}; at least one is needed")
-        missing = int((self.images.labels[rows] < 0).sum())
+        unknown = self.images.labels[rows] < 0
+        missing = int((unknown.all(1) if self.multi_label else unknown).sum())
         if missing:
             raise UserError(f"{missing} of the {len(rows)} {part} images of {self.images.name} have no label")
 
     @property
     def num_classes(self) -> int:
+        """K, or A where the images have attributes."""
         return len(self.images.classes)
 
     @property
+    def multi_label(self) -> bool:
+        return self.images.multi_label
+
+    @property
     def train_labels(self) -> Tensor:
-        """Int64 [n]."""
+        """Int64 [n], or int8 [n, A] with -1 where an attribute is unknown."""
         assert self.images.labels is not None
         return self.images.labels[self.train_rows]
 
@@ -70,6 +80,15 @@ class Budget:
     def train_groups(self) -> np.ndarray:
         """Str [n]: rows of one group are never split."""
         return self.images.groups[self.train_rows.numpy()]
+
+    @property
+    def constant(self) -> list[str]:
+        """The classes without a label in the budget, or the attributes with one value only: what cannot be learned."""
+        if self.multi_label:
+            found = torch.from_numpy(undefined(self.train_labels.numpy()))
+        else:
+            found = torch.bincount(self.train_labels, minlength=self.num_classes) == 0
+        return [name for name, missing in zip(self.images.classes, found.tolist(), strict=True) if missing]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,15 +106,53 @@ class Task(Budget):
                 f"{leaked} of the {len(self.test_rows)} test images of {self.images.name} are training images too"
             )
 
-    def scores(self, predictions: Tensor, chosen: Mapping[str, float | int | str], seconds: float) -> Scores:
-        """The end of every protocol, and the only place where test labels are read; `predictions` is int64 [T]."""
-        assert self.images.labels is not None and predictions.shape == self.test_rows.shape
-        return Scores(measure(self.images.labels[self.test_rows], predictions), predictions, chosen, seconds)
+        if self.multi_label:
+            require_defined(self.truth.numpy(), self.images.name)
+
+    @cached_property
+    def pages(self) -> Pages:
+        """The T pictures that are tested, which are pages where the images were cut from pages."""
+        return Pages.of(self.images, self.test_rows)
+
+    @property
+    def truth(self) -> Tensor:
+        """Int64 [T], or int8 [T, A]: what is read of the test labels, and by `scores` alone."""
+        assert self.images.labels is not None
+        return self.images.labels[self.test_rows[self.pages.first]]
+
+    def scores(
+        self,
+        probabilities: Tensor,
+        chosen: Mapping[str, float | int | str],
+        seconds: float,
+        details: Mapping[str, object] = MappingProxyType({}),
+    ) -> Scores:
+        """The end of every protocol, and the only place where test labels are read.
+
+        `probabilities` is float [len(test_rows), K], of classes or of attributes; a page's are the mean of its rows'.
+        """
+        assert probabilities.shape == (len(self.test_rows), self.num_classes)
+        answers = self.pages.average(probabilities)
+        if self.multi_label:
+            predictions = (answers > 0.5).long()
+            metrics = measure_attributes(self.truth.numpy(), answers.numpy())
+            missing = undefined(self.truth.numpy())
+            names = [name for name, left_out in zip(self.images.classes, missing, strict=True) if left_out]
+            details = {**details, "undefined_attributes": len(names), "undefined": names}
+        else:
+            predictions = answers.argmax(1)  # of equal ones the first
+            metrics = measure(self.truth, answers)
+        if self.constant:
+            details = {**details, "cannot_be_learned": self.constant}
+        return Scores(metrics, predictions, chosen, seconds, probabilities=answers.float(), details=details)
 
 
 @dataclass(frozen=True, eq=False)
 class LinearMap:
-    """Logits = features @ weight.T + bias. A class that had no label has a bias of -inf: it is never predicted."""
+    """Logits = features @ weight.T + bias. A class that had no label has a bias of -inf: it is never predicted.
+
+    An attribute of which the labels had one value only has a bias of that sign, without end.
+    """
 
     weight: Tensor  # float32 [K, D]
     bias: Tensor  # float32 [K]

@@ -1,8 +1,11 @@
 """Fine-tune: train encoder and linear classifier together on the labels. On an untrained encoder: the supervised baseline.
 
-Source  the baseline of every label-efficiency study; the small recipe's numbers are in benchmarks/digits.md.
-Scale   cross-entropy, mean over images.
+Source  the baseline of every label-efficiency study; the small recipe's numbers are in benchmarks/digits.md. A trained
+        encoder's classifier starts from the linear probe fitted to its frozen features: LP-FT, Kumar et al., ICLR 2022,
+        arXiv:2202.10054, so that a random classifier's gradients do not spoil the features. Layer decay is timm's.
+Scale   cross-entropy of classes, mean over images; binary cross-entropy of attributes, mean over the known marks.
 Rows    N images of the label budget, repeated so that every batch is full; each repetition gets another view.
+Chosen  nothing, or with search=N learning rate, weight decay and class weights by N trials inside the label budget.
 Needs   labels. It sees the same number of images whatever the number of labels: fewer labels never mean fewer steps.
 """
 
@@ -10,86 +13,114 @@ import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-import torch.nn.functional as F
-from torch import nn
+import torch
+from pydantic import Field
+from torch import Tensor, nn
 
 from selfstudy.encoder import Backbone, Encoder, Feed
+from selfstudy.evaluation._choice import folds
+from selfstudy.evaluation._features import encode, location_and_scale
+from selfstudy.evaluation._logistic import ProbeSettings, fit_probe, nothing_to_tell_apart
 from selfstudy.evaluation._protocol import Budget, LinearMap, Protocol, Task
-from selfstudy.images import ImageSet
-from selfstudy.method import Method
+from selfstudy.evaluation._search import Trial, search
+from selfstudy.evaluation._trained import LabelLoss, TrainingSettings, probabilities, repeated
+from selfstudy.method import Method, ParamGroup, split_decay
 from selfstudy.rng import Rng
-from selfstudy.training import Data, Fit, Training, costs, fit
+from selfstudy.training import Data, Fit, costs, fit
 from selfstudy.types import Batch, DataCard, Embedded, Output, Scores, Step, Views
 from selfstudy.views import Chain, Crop, parse, preset
 
 WHOLE = Crop(scale=(1.0, 1.0), ratio=(1.0, 1.0))
+_FAR_BELOW = 10.0  # logits: how far below the least likely class one without labels starts, at odds of e^-10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(TrainingSettings):
     views: str | Sequence[Any] = "photo"  # a preset or a list of operations, as in a study file
-    optimizer: Literal["sgd", "adamw", "lars"] = "adamw"
-    lr: float = 1e-3
-    weight_decay: float = 0.05
-    images_seen: int = 38_400
-    batch_size: int = 64
-    warmup: float = 0.1  # share of the steps
-    label_smoothing: float = 0.0
+    start: Literal["by_encoder", "probe", "random"] = "by_encoder"  # the classifier: probe for trained encoders
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # each layer's rate, as a share of the one behind it
 
 
 class Finetune(Protocol[Config]):
     Config = Config
     needs: ClassVar[Literal["labels", "features", "encoder"]] = "encoder"
+    version: ClassVar[int] = 2  # trained encoders start from the probe
 
     def run(self, task: Task, rng: Rng) -> Scores:
         started = time.perf_counter()
-        classifier, outcome = self._trained(task, rng)
+        trial, chosen_by, record = search(self.config, task, rng, self._learn)
+        classifier, outcome = self._trained(task, trial, rng)
         encoder, classify = classifier.parts()
-        values = encoder(task.images.images[task.test_rows], device=task.device)
-        predictions = classify(values).argmax(1)
-        chosen = {**asdict(self.config), "views": "the study's", "chosen_by": "fixed: the recipe, last epoch"}
-        scores = task.scores(predictions, chosen, time.perf_counter() - started)
+        values = encode(encoder, task.images, task.test_rows, task.device)
+        chosen = {
+            **asdict(self.config), **asdict(trial), "views": "the study's", "start": self._start(task),
+            "chosen_by": chosen_by,
+        }  # fmt: skip
+        seconds = time.perf_counter() - started
+        answers = probabilities(classify(values), task.multi_label)
+        scores = task.scores(answers, chosen, seconds, {"search": record} if record else {})
         weights = sum(value.numel() * value.element_size() for value in classifier.state_dict().values())
         return replace(scores, costs={**costs(outcome, classifier), "checkpoint_mb": weights / 1e6})
 
     def hand_over(self, budget: Budget, rng: Rng) -> tuple[Encoder, LinearMap]:
-        return self._trained(budget, rng)[0].parts()
+        trial, _, _ = search(self.config, budget, rng, self._learn)
+        return self._trained(budget, trial, rng)[0].parts()
 
-    def _trained(self, budget: Budget, rng: Rng) -> tuple["Classifier", Fit]:
+    def _learn(self, budget: Budget, trial: Trial, rng: Rng, rows: Tensor) -> Tensor:
+        encoder, classify = self._trained(budget, trial, rng)[0].parts()
+        return probabilities(classify(encode(encoder, budget.images, rows, budget.device)), budget.multi_label)
+
+    def _trained(self, budget: Budget, trial: Trial, rng: Rng) -> tuple["Classifier", Fit]:
         assert budget.encoder is not None
         config = self.config
-        classifier = Classifier(budget.encoder, budget.num_classes, config.label_smoothing, rng)
-        training = Training(
-            optimizer=config.optimizer, lr=config.lr, weight_decay=config.weight_decay, momentum=0.9, betas=(0.9, 0.999),
-            warmup=config.warmup, final_lr_factor=0.0, clip_norm=0.0, batch_size=config.batch_size,
-            steps=-(-config.images_seen // config.batch_size), on_collapse="continue",
-        )  # fmt: skip
-        data = Data(_repeated(budget, config.batch_size), {"base": _chain(config, budget.encoder.feed.size)}, rng)
+        loss = LabelLoss.of(budget, config.label_smoothing, trial.class_weight)
+        classifier = Classifier(budget.encoder, budget.num_classes, loss, rng, config.layer_decay)
+        if self._start(budget) == "probe":
+            classifier.start_from(_probe(config, budget, rng))
+        data = Data(repeated(budget, config.batch_size), {"base": _chain(config, budget.encoder.feed.size)}, rng)
+        training = config.training(trial.lr, trial.weight_decay)
         outcome = fit(classifier, data, training, device=budget.device, progress=budget.progress, folder=budget.folder)
         return classifier, outcome
 
+    def _start(self, budget: Budget) -> Literal["probe", "random"]:
+        """What the classifier starts from. Labels that tell nothing apart give no probe."""
+        assert budget.encoder is not None
+        if nothing_to_tell_apart(budget.train_labels.numpy()):
+            return "random"
+        if self.config.start == "by_encoder":
+            return "random" if budget.encoder.provenance.get("method") == "random" else "probe"
+        return self.config.start
+
 
 class Classifier(Method):
-    """A backbone and a linear layer on its features, trained by cross-entropy: a method that uses labels."""
+    """A backbone and a linear layer on its features, trained on labels: a method that uses them."""
 
     Config = Config
     recipes: ClassVar[Mapping[str, Any]] = {}
     uses_labels = True
     causes = "a learning rate too high for this optimiser (try a tenth)"
 
-    def __init__(self, encoder: Encoder, num_classes: int, label_smoothing: float, rng: Rng) -> None:
+    def __init__(self, encoder: Encoder, num_classes: int, loss: LabelLoss, rng: Rng, layer_decay: float = 1.0) -> None:
         nn.Module.__init__(self)  # it has no recipe and makes no backbone: it is given one
         self.backbone: Backbone = copy.deepcopy(encoder.backbone)  # the encoder itself stays frozen
         self.feed: Feed = encoder.feed
-        self.label_smoothing = label_smoothing
+        self.loss, self.layer_decay = loss, layer_decay
         with rng.fork("classifier").seeding_torch():
             self.classify = nn.Linear(encoder.dim, num_classes)
 
     @classmethod
     def chains(cls, config: Any, data: DataCard) -> Mapping[str, Chain]:
         return {"base": _chain(config, data.image_size)}
+
+    @torch.no_grad()
+    def start_from(self, classify: LinearMap) -> None:
+        """Set the classifier to this map. What it leaves without end starts far off, where training can still reach it."""
+        known = classify.bias[classify.bias.isfinite()]
+        low, high = known.min() - _FAR_BELOW, known.max() + _FAR_BELOW
+        self.classify.weight.copy_(classify.weight)
+        self.classify.bias.copy_(classify.bias.clamp(low, high))
 
     def views(self, batch: Batch, rng: Rng, chains: Mapping[str, Chain]) -> Views:
         assert batch.labels is not None
@@ -100,8 +131,20 @@ class Classifier(Method):
 
     def objective(self, embedded: Embedded, views: Views, step: Step) -> Output:
         logits = self.classify(embedded["h"]).float()
-        loss = F.cross_entropy(logits, views["label"], label_smoothing=self.label_smoothing)
-        return Output(loss=loss, watch={"h": embedded["h"]})
+        return Output(loss=self.loss(logits, views["label"]), watch={"h": embedded["h"]})
+
+    def param_groups(self) -> Sequence[ParamGroup]:
+        """One rate for all; with layer decay the classifier's, times decay once for every layer that lies behind."""
+        if self.layer_decay == 1.0:
+            return super().param_groups()
+        depths = self.backbone.depths()
+        behind = 1 + max(depths.values())
+        groups = list(split_decay(self.classify.parameters()))
+        for depth in sorted(set(depths.values())):
+            scale = self.layer_decay ** (behind - depth)
+            own = [parameter for name, parameter in self.backbone.named_parameters() if depths[name] == depth]
+            groups += [replace(group, lr_scale=scale) for group in split_decay(own)]
+        return groups
 
     def encoder(self) -> tuple[Backbone, Feed]:
         return self.backbone, self.feed
@@ -112,13 +155,20 @@ class Classifier(Method):
         return Encoder(self.backbone, self.feed, {}), LinearMap(weight, bias)
 
 
+def _probe(config: Config, budget: Budget, rng: Rng) -> LinearMap:
+    """The linear probe of the frozen encoder, fitted to the same labels."""
+    assert budget.encoder is not None
+    pool = encode(budget.encoder, budget.images, budget.pool_rows, budget.device)
+    known = encode(budget.encoder, budget.images, budget.train_rows, budget.device)
+    mean, scale = location_and_scale(pool, torch.arange(len(pool)))
+    labels = budget.train_labels.numpy()
+    fold = folds(labels, budget.train_groups, rng.fork("probe"))
+    settings = ProbeSettings(metric=config.metric)
+    return fit_probe(settings, ((known - mean) / scale).numpy(), labels, fold, budget.num_classes).probe.linear_map(
+        mean, scale
+    )
+
+
 def _chain(config: Config, size: int) -> Chain:
     entries = preset(config.views, "views") if isinstance(config.views, str) else config.views
     return Chain(size=size, crop=WHOLE, steps=()).with_steps(parse(entries, "views"))
-
-
-def _repeated(budget: Budget, batch_size: int) -> ImageSet:
-    """The label budget, repeated to at least ten batches: each copy has its own index, hence its own views."""
-    rows = budget.train_rows
-    copies = max(1, -(-10 * batch_size // len(rows)))
-    return budget.images.select(rows.repeat(copies).numpy())

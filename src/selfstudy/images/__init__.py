@@ -1,19 +1,25 @@
 """Images: one data source per file of this folder, the ImageSet they become, and how it is split."""
 
+from selfstudy.images._copies import have_twins
 from selfstudy.images._draws import LabelDraw, draw_labels, draw_unlabelled
-from selfstudy.images._imageset import ImageSet, Skipped, channel_statistics
-from selfstudy.images._load import load
+from selfstudy.images._imageset import ImageSet, Skipped, channel_statistics, feed_for
+from selfstudy.images._load import Levels, Reading, ReadingOptions, load
 from selfstudy.images._splits import Split, SplitRecord, split
 
 __all__ = [
     "ImageSet",
     "LabelDraw",
+    "Levels",
+    "Reading",
+    "ReadingOptions",
     "Skipped",
     "Split",
     "SplitRecord",
     "channel_statistics",
     "draw_labels",
     "draw_unlabelled",
+    "feed_for",
+    "have_twins",
     "load",
     "split",
 ]

@@ -1,8 +1,9 @@
-"""From files or arrays to square uint8 pictures of one common size, with the hash of what they were made from.
+"""From files or arrays to square uint8 pictures, with the hash of what they were made from.
 
 Alpha       is laid over white, as paper and product photographs are.
-16-bit grey keeps its full range: 65535 becomes 255. Nothing is stretched picture by picture, so brightness compares.
-Animations  and many-page files give their first picture.
+Depth       more than 8 bits are cut to 8 by the levels of the whole set (images/_levels.py), never picture by picture, so
+            brightness compares. Without levels 65535 becomes 255.
+Animations  and many-page files give their first picture, unless a number of channels is asked for.
 Resizing    is bicubic, and antialiased when it shrinks.
 """
 
@@ -11,8 +12,8 @@ import math
 import struct
 import warnings
 import zlib
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -22,9 +23,10 @@ import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
-from selfstudy.encoder import Fit
+from selfstudy.encoder import Fit, Tiles
+from selfstudy.images import _tiff
 from selfstudy.images._imageset import Skipped
-from selfstudy.images._source import printable
+from selfstudy.images._source import Encoded, File, Stack, printable
 
 # Views crop out of a little more than they show, so that the second resize costs little sharpness.
 STORED_SCALE = 1.15
@@ -55,16 +57,35 @@ _DAMAGE = (
 )
 
 
-class _Unusable(ValueError):
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without Pillow's warnings of odd metadata, and of large pictures that are not too large. Not within threads."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+class Unusable(ValueError):
     """The picture is sound, but of a kind that cannot be used. The message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that decides, beside its bytes, what is stored of a picture."""
+
+    most: int  # pixels a side at most
+    fit: Fit = "crop"
+    tiles: Tiles | None = None
+    channels: int = 0  # 0: grey or colour, whatever each picture is
+    levels: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture at most `largest_side(image_size)` pixels a side, not yet at the common size of its set."""
+    """A square picture at most `Recipe.most` pixels a side, not yet at the common size of its set."""
 
-    content: str  # 20 hexadecimal digits: the hash of the file, or of the array
-    pixels: np.ndarray  # uint8 [S, S] if grey, else [S, S, 3]
+    pixels: np.ndarray  # uint8 [S, S] if grey, else [S, S, C]
+    tile: int = 0  # its place on the page, counted row by row
 
 
 def largest_side(image_size: int) -> int:
@@ -72,14 +93,87 @@ def largest_side(image_size: int) -> int:
     return math.ceil(STORED_SCALE * image_size)
 
 
-def read_all(pictures: np.ndarray | Sequence[Path], image_size: int, fit: Fit) -> list[Picture | Skipped]:
-    """Every picture in order, or why it cannot be used. Files are decoded on as many threads as torch uses."""
-    most = largest_side(image_size)
-    if isinstance(pictures, np.ndarray):
-        return [_from_array(array, most, fit) for array in pictures]
-    with warnings.catch_warnings(), ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata; large pictures that are not too large
-        return list(threads.map(lambda path: _from_file(path, most, fit), pictures))
+def content_of(data: bytes) -> str:
+    """20 hexadecimal digits that name a picture, wherever it lies."""
+    return hashlib.blake2b(data, digest_size=10).hexdigest()
+
+
+def read_bytes(file: File) -> bytes:
+    """What is hashed and decoded; of a stack its files one after the other, each with its length before it."""
+    match file:
+        case Encoded():
+            return file.read()
+        case Stack():
+            parts = [path.read_bytes() for path in file.files]
+            return b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+        case Path():
+            return file.read_bytes()
+
+
+def from_arrays(arrays: np.ndarray, recipe: Recipe) -> list[tuple[str, Picture]]:
+    """Content and picture of every row of uint8 [N, H, W] or [N, H, W, C]."""
+    found = []
+    for array in arrays:
+        content = content_of(f"{array.shape}".encode() + array.tobytes())
+        found.append((content, Picture(_square_of(array, array.shape[1::-1], recipe))))
+    return found
+
+
+def decode(file: File, recipe: Recipe) -> tuple[str, list[Picture]] | Skipped:
+    """The content of a file and the pictures made of it: one, or the tiles of a page. Or why it cannot be used."""
+    content = b""
+    try:
+        content = read_bytes(file)
+        pictures = _tiles(content, recipe) if recipe.tiles else [Picture(_whole(file, content, recipe))]
+        return content_of(content), pictures
+    except FileNotFoundError as error:
+        reason = f"lacks {printable(error.filename)}" if isinstance(file, Stack) else "does not exist"
+    except IsADirectoryError:
+        reason = "is a folder"
+    except PermissionError:
+        reason = "may not be read"
+    except UnidentifiedImageError:
+        reason = f"is none of {', '.join(FORMATS)}" if content else "is empty (0 bytes)"
+    except Image.DecompressionBombError:
+        reason = "has too many pixels (above 179 million): a damaged file, or one to shrink first"
+    except Unusable as error:
+        reason = str(error)
+    except MemoryError:
+        reason = "needs more memory to decode than there is"
+    except OSError as error:
+        failed = f"cannot be read: {error.strerror}"  # the disk; Pillow's own errors have no number
+        reason = failed if error.errno else f"is damaged or cut short: {printable(error)}"
+    except _DAMAGE as error:
+        reason = f"cannot be decoded: {printable(error)}"
+    return Skipped(name_of(file), reason)
+
+
+def name_of(file: File) -> str:
+    """For people."""
+    match file:
+        case Encoded():
+            return printable(file.name)
+        case Stack():
+            return printable(file.files[0])
+        case Path():
+            return printable(file)
+
+
+def deep_values(file: File, channels: int) -> np.ndarray | None:
+    """The values [H, W, C] of a picture of more than 8 bits, as they are; None if it has no more, or cannot be read."""
+    try:
+        content = read_bytes(file)
+        values: np.ndarray | None
+        if isinstance(file, Stack):
+            values = _stacked(content, ())
+        elif _through_tifffile(content, channels):
+            values = _tiff.read(content)
+        else:
+            with Image.open(BytesIO(content), formats=FORMATS) as image:
+                values = np.asarray(image)[:, :, None] if image.mode.startswith("I") or image.mode == "F" else None
+    except (OSError, Image.DecompressionBombError, Unusable, MemoryError, *_DAMAGE):
+        return None
+    return None if values is None or values.dtype == np.uint8 else values
 
 
 def to_common_size(pictures: Sequence[Picture], image_size: int) -> Tensor:
@@ -89,54 +183,135 @@ def to_common_size(pictures: Sequence[Picture], image_size: int) -> Tensor:
     """
     every = [picture.pixels for picture in pictures]
     side = max(image_size, *(len(pixels) for pixels in every))
-    channels = max(1 if pixels.ndim == 2 else 3 for pixels in every)
+    channels = max(1 if pixels.ndim == 2 else pixels.shape[2] for pixels in every)
     images = torch.empty(len(every), channels, side, side, dtype=torch.uint8)
     for row, pixels in enumerate(every):
-        if len(pixels) != side:
-            pixels = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
-        images[row] = torch.from_numpy(pixels.copy() if pixels.ndim == 2 else pixels.transpose(2, 0, 1).copy())
+        images[row] = torch.from_numpy(magnified(pixels, side))
     return images
 
 
-def _from_array(array: np.ndarray, most: int, fit: Fit) -> Picture:
-    digest = hashlib.blake2b(f"{array.shape}".encode() + array.tobytes(), digest_size=10).hexdigest()
-    image = Image.fromarray(array)
-    return Picture(digest, _pixels(_square(image, image.size, most, fit)))
+def magnified(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Uint8 [S, S] or [S, S, C] to [1, side, side] or [C, side, side]."""
+    if len(pixels) != side:
+        layers = [pixels] if pixels.ndim == 2 or pixels.shape[2] == 3 else list(np.moveaxis(pixels, 2, 0))
+        size = (side, side)
+        resized = [np.asarray(Image.fromarray(layer).resize(size, Image.Resampling.BICUBIC)) for layer in layers]
+        pixels = resized[0] if len(resized) == 1 else np.stack(resized, axis=2)
+    return pixels[None].copy() if pixels.ndim == 2 else pixels.transpose(2, 0, 1).copy()
 
 
-def _from_file(path: Path, most: int, fit: Fit) -> Picture | Skipped:
-    try:
-        content = path.read_bytes()
-        digest = hashlib.blake2b(content, digest_size=10).hexdigest()
-        with Image.open(BytesIO(content), formats=FORMATS) as image:
-            reduced = image.draft(None, (REDUCING_GAP * most, REDUCING_GAP * most))  # libjpeg halves while it decodes
-            extent = reduced[1][2:] if reduced else image.size
-            square = _square(grey_or_rgb(image), extent, most, fit)
-            turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-            return Picture(digest, _pixels(square if turn is None else square.transpose(turn)))
-    except FileNotFoundError:
-        reason = "does not exist"
-    except IsADirectoryError:
-        reason = "is a folder"
-    except PermissionError:
-        reason = "may not be read"
-    except UnidentifiedImageError:
-        reason = f"is none of {', '.join(FORMATS)}" if content else "is empty (0 bytes)"
-    except Image.DecompressionBombError:
-        reason = "has too many pixels (above 179 million): a damaged file, or one to shrink first"
-    except _Unusable as error:
-        reason = str(error)
-    except MemoryError:
-        reason = "needs more memory to decode than there is"
-    except OSError as error:
-        failed = f"cannot be read: {error.strerror}"  # the disk; Pillow's own errors have no number
-        reason = failed if error.errno else f"is damaged or cut short: {printable(error)}"
-    except _DAMAGE as error:
-        reason = f"cannot be decoded: {printable(error)}"
-    return Skipped(printable(path), reason)
+def _whole(file: File, content: bytes, recipe: Recipe) -> np.ndarray:
+    """Uint8 [S, S] or [S, S, C]: the picture made square."""
+    if isinstance(file, Stack):
+        values = _stacked(content, recipe.levels)
+        return _square_of(_checked(values, recipe.channels), values.shape[1::-1], recipe)
+    if _through_tifffile(content, recipe.channels):
+        values = _checked(_eight_bits(_tiff.read(content, recipe.channels), recipe.levels), recipe.channels)
+        return _square_of(values, values.shape[1::-1], recipe)
+    with Image.open(BytesIO(content), formats=FORMATS) as image:
+        reduced = image.draft(None, (REDUCING_GAP * recipe.most,) * 2)  # libjpeg halves while it decodes
+        extent = reduced[1][2:] if reduced else image.size
+        square = _square(grey_or_rgb(image, recipe.levels), extent, recipe.most, recipe.fit)
+        turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        pixels = np.asarray(square if turn is None else square.transpose(turn))
+    return _pixels(pixels, recipe.channels)
 
 
-def grey_or_rgb(image: Image.Image) -> Image.Image:
+def _tiles(content: bytes, recipe: Recipe) -> list[Picture]:
+    """The tiles of a page that are not blank, at most `Tiles.most`, in an order that its content decides."""
+    assert recipe.tiles is not None
+    tiles, side = recipe.tiles, round(recipe.tiles.side / recipe.tiles.scale)  # on the page as it is
+    with _page(content, recipe) as page:
+        columns, rows = max(1, page.width // side), max(1, page.height // side)
+        left, top = (page.width - columns * side) // 2, (page.height - rows * side) // 2  # what is left over is margin
+        found: list[Picture] = []
+        seed = int.from_bytes(hashlib.blake2b(content, digest_size=8, person=b"tiles").digest(), "little")
+        for place in np.random.default_rng(seed).permutation(columns * rows).tolist():
+            row, column = divmod(place, columns)
+            box = (max(0, left + column * side), max(0, top + row * side))
+            piece = page.crop(box[0], box[1], min(side, page.width), min(side, page.height))
+            pixels = _square_of(piece, piece.shape[1::-1], Recipe(most=min(tiles.side, recipe.most), fit=recipe.fit))
+            if pixels.std() / 255 >= tiles.blank:
+                found.append(Picture(_pixels(pixels, recipe.channels), place))
+            if len(found) == tiles.most:
+                break
+    if not found:
+        raise Unusable(f"is blank: no tile of it deviates by {tiles.blank:g} of black to white")
+    return sorted(found, key=lambda picture: picture.tile)
+
+
+def _page(content: bytes, recipe: Recipe) -> _tiff.Page:
+    """A page of which pieces can be asked for; a large TIFF is not read as a whole where its format allows that."""
+    if _tiff.is_tiff(content) and recipe.channels in (0, 1) and (page := _tiff.in_pieces(content, recipe.levels)):
+        return page
+    if _through_tifffile(content, recipe.channels):
+        return _tiff.Page.of(
+            _checked(_eight_bits(_tiff.read(content, recipe.channels), recipe.levels), recipe.channels)
+        )
+    with Image.open(BytesIO(content), formats=FORMATS) as image:
+        turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        found = grey_or_rgb(image, recipe.levels)
+        return _tiff.Page.of(np.asarray(found if turn is None else found.transpose(turn)))
+
+
+def _stacked(content: bytes, levels: Sequence[tuple[float, float]]) -> np.ndarray:
+    """[H, W, C] of a stack's files. With levels uint8, else as they are."""
+    channels: list[np.ndarray] = []
+    while content:
+        end = 8 + int.from_bytes(content[:8], "little")
+        part, content = content[8:end], content[end:]
+        if _tiff.is_tiff(part):
+            values = _tiff.read(part)
+        else:
+            with Image.open(BytesIO(part), formats=FORMATS) as image:
+                values = np.asarray(image if image.mode.startswith("I") or image.mode == "F" else grey_or_rgb(image))
+        values = values[:, :, None] if values.ndim == 2 else values
+        if values.shape[2] != 1:
+            raise Unusable(
+                f"has {values.shape[2]} channels in its file {len(channels) + 1}, but each file of a stack is one"
+            )
+        if channels and values.shape != channels[0].shape:
+            raise Unusable("has files of different sizes")
+        channels.append(values)
+    stacked = np.concatenate(channels, axis=2)
+    return _eight_bits(stacked, levels) if levels or stacked.dtype == np.uint8 else stacked
+
+
+def _through_tifffile(content: bytes, channels: int) -> bool:
+    """Whether Pillow would refuse this TIFF, or read less of it than is wanted."""
+    return _tiff.is_tiff(content) and (channels > 1 or not _tiff.pillow_can(content))
+
+
+def _eight_bits(values: np.ndarray, levels: Sequence[tuple[float, float]]) -> np.ndarray:
+    """[H, W, C] of any depth to uint8, by the levels of each channel or else by the range of the type."""
+    if values.dtype == np.uint8:
+        return values
+    if not levels:
+        white = np.iinfo(values.dtype).max if values.dtype.kind in "ui" else 1.0
+        levels = [(0.0, float(white))]
+    if len(levels) not in (1, values.shape[2]):
+        raise Unusable(f"has {values.shape[2]} channels, but the set's levels are of {len(levels)}")
+    low, high = np.asarray(levels, dtype=np.float64).T
+    scaled = (values.astype(np.float64) - low) / np.maximum(high - low, 1e-12)
+    if not np.isfinite(scaled).all():
+        raise Unusable("has values that are NaN or infinite")
+    return np.round(scaled.clip(0, 1) * 255).astype(np.uint8)
+
+
+def _checked(values: np.ndarray, channels: int) -> np.ndarray:
+    """[H, W, C] with the number of channels that is asked for; with 0, grey or colour."""
+    found = values.shape[2]
+    if channels == 0 and found in (2, 4):  # alpha, laid over white
+        share = values[:, :, -1:].astype(np.float64) / 255
+        values = np.round(values[:, :, :-1] * share + 255 * (1 - share)).astype(np.uint8)
+    elif channels == 0 and found not in (1, 3):
+        raise Unusable(f"has {found} channels: say so with channels: {found}")
+    elif channels not in (0, found):
+        raise Unusable(f"has {found} channels instead of {channels}")
+    return values
+
+
+def grey_or_rgb(image: Image.Image, levels: Sequence[tuple[float, float]] = ()) -> Image.Image:
     """Any mode to L or RGB."""
     if image.has_transparency_data and not image.mode.startswith("I"):
         image = image.convert("RGBA")
@@ -149,16 +324,28 @@ def grey_or_rgb(image: Image.Image) -> Image.Image:
         case "P" | "CMYK" | "YCbCr" | "HSV" | "RGBX":
             return image.convert("RGB")
         case "I" | "I;16" | "I;16L" | "I;16B" | "I;16N":
-            return _from_deep_grey(np.asarray(image).astype(np.int64), 65535)
+            return _from_deep_grey(np.asarray(image).astype(np.int64), levels or [(0, 65535)], bool(levels))
         case "F":
-            return _from_deep_grey(np.asarray(image), 1)
-    raise _Unusable(f"has pixels of the kind {image.mode}, which cannot be read as colours")
+            return _from_deep_grey(np.asarray(image), levels or [(0, 1)], bool(levels))
+    raise Unusable(f"has pixels of the kind {image.mode}, which cannot be read as colours")
 
 
-def _from_deep_grey(values: np.ndarray, white: int) -> Image.Image:
-    if not (values.min() >= 0 and values.max() <= white):  # so written that NaN fails
-        raise _Unusable(f"has grey values from {values.min()} to {values.max()}; expected 0 to {white}")
-    return Image.fromarray(np.round(values * (255 / white)).astype(np.uint8))
+def _from_deep_grey(values: np.ndarray, levels: Sequence[tuple[float, float]], clip: bool) -> Image.Image:
+    """Black and white are the levels; beyond them is clipped where they were measured, and refused where they were not."""
+    low, high = levels[0]
+    if not (clip or (values.min() >= low and values.max() <= high)):  # so written that NaN fails
+        raise Unusable(f"has grey values from {values.min()} to {values.max()}; expected {low:g} to {high:g}")
+    return Image.fromarray(_eight_bits(values[:, :, None], levels)[:, :, 0])
+
+
+def _square_of(array: np.ndarray, extent: tuple[float, float], recipe: Recipe) -> np.ndarray:
+    """Uint8 [H, W] or [H, W, C] to [S, S] or [S, S, C]; channel by channel where they are neither grey nor colour."""
+    if array.ndim == 3 and array.shape[2] not in (1, 3):
+        channels = [np.ascontiguousarray(array[:, :, channel]) for channel in range(array.shape[2])]
+        squares = [_square(Image.fromarray(channel), extent, recipe.most, recipe.fit) for channel in channels]
+        return np.stack([np.asarray(square) for square in squares], axis=2)
+    image = Image.fromarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else np.ascontiguousarray(array))
+    return _pixels(np.asarray(_square(image, extent, recipe.most, recipe.fit)), recipe.channels)
 
 
 def _square(image: Image.Image, extent: tuple[float, float], most: int, fit: Fit) -> Image.Image:
@@ -196,9 +383,14 @@ def _border_colour(pixels: np.ndarray) -> int | tuple[int, ...]:
     return tuple(colour.tolist()) if colour.ndim else int(colour)
 
 
-def _pixels(image: Image.Image) -> np.ndarray:
-    """Uint8 [S, S], also of a colour picture whose channels are all alike, else [S, S, 3]."""
-    pixels = np.asarray(image)
-    if pixels.ndim == 3 and (pixels == pixels[:, :, :1]).all():
+def _pixels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Uint8 [S, S], also of a colour picture whose channels are all alike, else [S, S, C]; or as many as are asked for."""
+    if channels == 0 and pixels.ndim == 3 and pixels.shape[2] == 3 and (pixels == pixels[:, :, :1]).all():
         return np.ascontiguousarray(pixels[:, :, 0])
+    if channels == 1 and pixels.ndim == 3:
+        return np.asarray(Image.fromarray(pixels).convert("L"))
+    if channels == 3 and pixels.ndim == 2:
+        return np.repeat(pixels[:, :, None], 3, axis=2)
+    if channels not in (0, 1) and pixels.shape[2:] != (channels,):
+        raise Unusable(f"has {pixels.shape[2] if pixels.ndim == 3 else 1} channels instead of {channels}")
     return pixels

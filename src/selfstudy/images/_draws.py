@@ -9,7 +9,7 @@ import numpy as np
 from selfstudy.errors import UserError
 from selfstudy.images._imageset import ImageSet
 from selfstudy.images._splits import Split
-from selfstudy.images._units import UNLABELLED, Units, labels_of, priorities
+from selfstudy.images._units import UNLABELLED, Units, labels_of, priorities, strata
 from selfstudy.rng import Rng
 
 
@@ -26,8 +26,11 @@ def draw_labels(images: ImageSet, split: Split, labels: int | float | str, draw:
 
     For equal `draw` a smaller amount is a subset of a larger one; early arrivals are drawn first. A class that has too
     few gives all it has and is named in `short`; if every class has too few it is a UserError. A share is below one and
-    gives at least one group of each class. "total:N" counts groups and keeps the classes' natural frequencies.
+    gives at least one group of each class. "total:N" counts groups and keeps the classes' natural frequencies. "fold" takes
+    the published draw of that number.
     """
+    if labels == "fold":
+        return LabelDraw(_published(images, split, draw), {})
     units = Units.of(images, split.train_rows, labels_of(images)[split.train_rows], split.arrivals)
     order = units.order(rng.fork("labels", draw))
     short: dict[str, int] = {}
@@ -36,7 +39,7 @@ def draw_labels(images: ImageSet, split: Split, labels: int | float | str, draw:
     elif isinstance(labels, str):
         chosen = _by_frequency(units, order)[: _total(labels, len(order), images.name)]
     else:
-        chosen, short = _per_class(units, order, images.classes, _amount(labels))
+        chosen, short = _per_class(units, order, strata(images), _amount(labels))
     is_chosen = np.zeros(len(units.names), dtype=bool)
     is_chosen[chosen] = True
     return LabelDraw(split.train_rows[is_chosen[units.unit] & (split.arrivals != UNLABELLED)], short)
@@ -67,6 +70,17 @@ def _per_class(
     return np.concatenate([found[: int(amount)] for found in by_class]), short
 
 
+def _published(images: ImageSet, split: Split, draw: int) -> np.ndarray:
+    if draw >= len(images.folds):
+        raise UserError(
+            f"draw {draw + 1} of fold is asked for, but {images.name} has {len(images.folds)} published folds"
+        )
+    known = np.isin(images.ids[split.train_rows], images.folds[draw]) & (split.arrivals != UNLABELLED)
+    if not known.any():
+        raise UserError(f"no image of fold {draw + 1} of {images.name} is there to learn from")
+    return split.train_rows[known]
+
+
 def _by_frequency(units: Units, order: np.ndarray) -> np.ndarray:
     """`order` so changed that every beginning holds the classes at about their frequencies."""
     blocks = list(zip(units.arrivals[order].tolist(), units.classes[order].tolist(), strict=True))
@@ -95,4 +109,4 @@ def _total(labels: str, available: int, name: str) -> int:
     return int(number)
 
 
-_FORMS = "a whole number per class, a fraction below 1, total:N or all"
+_FORMS = "a whole number per class, a fraction below 1, total:N, fold or all"

@@ -3,15 +3,16 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from selfstudy.encoder import Fit
-from selfstudy.types import Batch, DataCard
+from selfstudy.encoder import Feed, Fit, Tiles, match_channels
+from selfstudy.images._pixels import StoredPixels
+from selfstudy.types import Batch, DataCard, Pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +28,33 @@ class ImageSet:
     """Row i is one picture. Never changed after it is made; rows made by `load` are in the order of their ids."""
 
     name: str  # the source as the user wrote it
-    images: Tensor  # uint8 [N, C, S', S'], S' >= image_size; C is 1 if every picture is grey
+    images: Pixels  # uint8 [N, C, S', S'], S' >= image_size, in memory or on the disk; C is 1 if every picture is grey
     image_size: int  # pixels a side of what an encoder will see
     ids: np.ndarray  # str [N], from content, unique; they name the row for ever
     groups: np.ndarray  # str [N]: page, product, person; by default the content, so that copies stay together
     paths: np.ndarray  # str [N]: where each came from, for people; decides nothing
-    labels: Tensor | None = None  # int64 [N], -1 where missing
-    classes: tuple[str, ...] = ()
-    parts: np.ndarray | None = None  # str [N] in {"train", "test"} where the source dictates a split
+    labels: Tensor | None = (
+        None  # int64 [N] of classes, or int8 [N, A] of attributes (1 has it, 0 not); -1 where missing
+    )
+    classes: tuple[str, ...] = ()  # the names of the classes, or of the attributes
+    parts: np.ndarray | None = None  # str [N] in {"train", "test", "unlabelled"} where the source dictates a split
+    pages: np.ndarray | None = None  # str [N]: the picture that each row was cut from; None where a row is a picture
+    folds: tuple[np.ndarray, ...] = ()  # published draws of labels: the ids of each
+    looks: np.ndarray | None = None  # int64 [N]: perceptual hashes, where near-duplicates may be among the rows
     fit: Fit = "crop"  # how pictures that are not square were made square
+    tiles: Tiles | None = None  # how pages were cut
+    levels: tuple[tuple[float, float], ...] = ()  # of each channel: what became black and white, above 8 bits
+    notes: tuple[str, ...] = ()  # what whoever reads the results should know of these images
     skipped: Sequence[Skipped] = ()
     ignored: int = 0  # hidden files, and files that are no pictures by their names
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a picture has any number of attributes rather than one class."""
+        return self.labels is not None and self.labels.ndim == 2
 
     @property
     def channels(self) -> int:
@@ -64,7 +78,16 @@ class ImageSet:
             "image_size": self.image_size,
             "fit": self.fit,
         }
+        if len(self.format) > 3:
+            content["format"] = self.format
         return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+    @property
+    def format(self) -> list[object]:
+        """How pictures became rows of this size, as far as their ids do not say it; JSON values."""
+        cut = [] if self.tiles is None else [asdict(self.tiles)]
+        depth = [[list(pair) for pair in self.levels]] if self.levels else []
+        return [list(self.images.shape[1:]), self.image_size, self.fit, *cut, *depth]
 
     def at(self, rows: Tensor) -> Batch:
         """The batch at int64 positions `rows`; its index is those positions."""
@@ -77,13 +100,28 @@ class ImageSet:
         positions = torch.from_numpy(rows)
         return replace(
             self,
-            images=self.images[positions],
+            images=self.images.take(rows) if isinstance(self.images, StoredPixels) else self.images[positions],
             ids=self.ids[rows],
             groups=self.groups[rows],
             paths=self.paths[rows],
             labels=None if self.labels is None else self.labels[positions],
             parts=None if self.parts is None else self.parts[rows],
+            pages=None if self.pages is None else self.pages[rows],
+            looks=None if self.looks is None else self.looks[rows],
         )
+
+    def with_channels(self, channels: int) -> "ImageSet":
+        """The same with grey repeated to `channels`. Raises UserError for what cannot be."""
+        if self.channels == channels:
+            return self
+        if isinstance(self.images, StoredPixels) and self.channels == 1:
+            return replace(self, images=self.images.with_channels(channels))
+        return replace(self, images=match_channels(self.images[:], channels))
+
+
+def feed_for(feed: Feed, images: ImageSet) -> Feed:
+    """A feed that says how these images became squares, so that others can be made squares alike."""
+    return replace(feed, fit=images.fit, tiles=images.tiles, levels=images.levels)
 
 
 def channel_statistics(images: ImageSet, rows: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

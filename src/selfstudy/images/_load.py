@@ -3,62 +3,148 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
+from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Annotated, Literal, TypedDict, Unpack, get_args
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from selfstudy import catalog, config
-from selfstudy.encoder import Fit
+from selfstudy.encoder import Fit, Tiles
 from selfstudy.errors import UserError, nearest
-from selfstudy.images import _decode
+from selfstudy.images import _copies, _decode, _levels, _store
 from selfstudy.images._imageset import ImageSet, Skipped
-from selfstudy.images._source import Listing, Source, expand, natural_order, printable
+from selfstudy.images._source import File, Listing, Source, expand, natural_order, printable
+from selfstudy.progress import Progress
+from selfstudy.types import Pixels
+
+Levels = Literal["percentiles", "full"] | tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How pictures become rows of one size. The names are the ones users type."""
+
+    image_size: Annotated[int, Field(ge=1)] = 64  # pixels a side: shapes are seen, ResNets keep their small stem
+    fit: Fit = "crop"  # how a picture that is not square becomes square
+    tiles: Tiles | None = None  # how pages are cut; None: a picture is looked at as a whole
+    channels: Annotated[int, Field(ge=0)] = 0  # 0: grey if every picture is, else colour
+    levels: Levels = "percentiles"  # what becomes black and white above 8 bits; full: the whole range of the type
+    near_duplicates: bool = True  # whether pictures that are one picture, saved twice, share a group
+    most_unreadable: Annotated[float, Field(ge=0, le=1)] = 0.05  # share of files; above it loading stops
+
+
+class ReadingOptions(TypedDict, total=False):
+    """The fields of Reading, where they are explained."""
+
+    image_size: int
+    fit: Fit
+    tiles: Tiles | Mapping[str, object] | None
+    channels: int
+    levels: Levels
+    near_duplicates: bool
+    most_unreadable: float
 
 
 def load(
     source: str | Path | Mapping[str, object],
     *,
-    image_size: int,
     labelled: bool = False,
-    fit: Fit = "crop",
-    most_unreadable: float = 0.05,
+    progress: Progress | None = None,
+    **options: Unpack[ReadingOptions],
 ) -> ImageSet:
     """Read a named set, a folder, `NAME:PATH` or the settings of a source, such as {table: FILE, label: Kind}.
 
-    Pictures are stored square at up to 1.15 x `image_size`. An id is the hash of the file's bytes (or of the array), so
-    neither path nor image size decides it; exact copies get a suffix and share their group. Files that cannot be read
-    are in `.skipped`. Raises UserError if their share is above `most_unreadable`, and for any mistake in the source.
+    Pictures are stored square at up to 1.15 x the image size, those of files in the store on the disk. An id is the hash of
+    the file's bytes (or of the array), so neither path nor image size decides it; exact copies get a suffix and share their
+    group, as do near-duplicates where the source may have some. Files that cannot be read are in `.skipped`. Raises
+    UserError if their share is above `most_unreadable`, and for any mistake in the source.
     """
-    if image_size < 1:
-        raise UserError(f"image_size is {image_size}, but must be at least 1 pixel")
-    if fit not in get_args(Fit):
-        raise UserError(f'there is no fit "{fit}".{nearest(str(fit), get_args(Fit))}')
-    name = printable(f"{_word(source)}:{source[_word(source)]}" if isinstance(source, Mapping) else source)
+    reading = _reading(options)
+    progress = progress or Progress(quiet=True)
+    name = printable(
+        f"{_word(source)}:{source[_word(source)] or ''}".rstrip(":") if isinstance(source, Mapping) else source
+    )
     listing = find(source).listing(labelled)
-    if labelled and not any(listing.labels):
+    if labelled and not any(listing.labels) and listing.marks is None:
         raise UserError(f"{name} has no labels")
-    pictures = listing.pictures(image_size) if callable(listing.pictures) else listing.pictures
-    rows, skipped = [], list(listing.skipped)
-    columns = zip_longest(listing.groups, listing.parts, listing.labels, _names(name, pictures), fillvalue="")
-    for picture, facts in zip(_decode.read_all(pictures, image_size, fit), columns, strict=True):
-        if isinstance(picture, Skipped):
-            skipped.append(picture)
-        else:
-            rows.append(_Row(picture.content, *facts, picture))
-    _check_readable(name, len(rows), skipped, most_unreadable)
-    return _assemble(name, rows, listing, image_size, labelled, fit, skipped)
+    pictures = listing.pictures(reading.image_size) if callable(listing.pictures) else listing.pictures
+    recipe = _decode.Recipe(
+        most=_decode.largest_side(reading.image_size), fit=reading.fit, tiles=reading.tiles, channels=reading.channels
+    )
+    if isinstance(pictures, np.ndarray):
+        found = _from_arrays(name, pictures, recipe, reading)
+    else:
+        recipe = replace(recipe, levels=_levels_for(pictures, listing, reading))
+        found = _from_files(pictures, recipe, reading, progress)
+    skipped = [*listing.skipped, *found.skipped]
+    _check_readable(name, len(found.contents), skipped, reading.most_unreadable)
+    return _assemble(name, found, listing, reading, recipe.levels, labelled, skipped)
 
 
-class _Row(NamedTuple):
-    content: str
-    group: str
-    part: str
-    label: str
-    path: str
-    picture: _decode.Picture
+def _reading(options: ReadingOptions) -> Reading:
+    if options.get("image_size", 1) < 1:
+        raise UserError(f"image_size is {options['image_size']}, but must be at least 1 pixel")
+    if "fit" in options and options["fit"] not in get_args(Fit):
+        raise UserError(f'there is no fit "{options["fit"]}".{nearest(str(options["fit"]), get_args(Fit))}')
+    return config.validate(Reading, options, "images")
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Rows that could be read, in the order of the source."""
+
+    contents: Sequence[str]
+    tiles: Sequence[int]
+    entries: np.ndarray  # int64: the position in the listing
+    names: Sequence[str]
+    pixels: Pixels
+    looks: np.ndarray | None
+    skipped: Sequence[Skipped] = ()
+
+
+def _from_arrays(name: str, arrays: np.ndarray, recipe: _decode.Recipe, reading: Reading) -> _Found:
+    if recipe.tiles is not None:
+        raise UserError(
+            f"tiles are cut from files of pages, but {name} holds pictures of {arrays.shape[1]} pixels a side"
+        )
+    try:
+        read = _decode.from_arrays(arrays, recipe)
+    except _decode.Unusable as error:
+        raise UserError(f"{name} {error}") from None
+    return _Found(
+        contents=[content for content, _ in read], tiles=[0] * len(read), entries=np.arange(len(read)),
+        names=[f"{name}/{position}" for position in range(len(read))],
+        pixels=_decode.to_common_size([picture for _, picture in read], reading.image_size), looks=None,
+    )  # fmt: skip
+
+
+def _from_files(files: Sequence[File], recipe: _decode.Recipe, reading: Reading, progress: Progress) -> _Found:
+    if not files:
+        return _Found([], [], np.empty(0, dtype=np.int64), [], torch.empty(0), None)
+    with _store.Store(recipe, _store.place()) as store:
+        read = store.read(files, progress)
+        rows = [(row, entry) for entry, rows in enumerate(read) if not isinstance(rows, Skipped) for row in rows]
+        pixels = store.pixels([row for row, _ in rows], reading.image_size) if rows else torch.empty(0)
+    return _Found(
+        contents=[row.content for row, _ in rows], tiles=[row.tile for row, _ in rows],
+        entries=np.array([entry for _, entry in rows], dtype=np.int64),
+        names=[_decode.name_of(files[entry]) for _, entry in rows],
+        pixels=pixels, looks=np.array([row.look for row, _ in rows], dtype=np.int64),
+        skipped=[rows for rows in read if isinstance(rows, Skipped)],
+    )  # fmt: skip
+
+
+def _levels_for(files: Sequence[File], listing: Listing, reading: Reading) -> tuple[tuple[float, float], ...]:
+    match reading.levels:
+        case "full":
+            return ()
+        case "percentiles":
+            return _levels.measure(files, listing.parts, reading.channels) if files else ()
+        case levels:
+            return levels
 
 
 def find(source: str | Path | Mapping[str, object]) -> Source:
@@ -94,20 +180,14 @@ def _word(source: Mapping[str, object]) -> str:
 
 def _make(word: str, settings: Mapping[str, object]) -> Source:
     kind = catalog.find("images", word, Source)
-    takes_place = word in kind.__dataclass_fields__  # type: ignore[attr-defined]
-    if takes_place and not settings.get(word):
+    place = kind.__dataclass_fields__.get(word)  # type: ignore[attr-defined]
+    if place is not None and place.default is MISSING and not settings.get(word):
         raise UserError(f"{word} needs a {kind.argument.lower()}: write {word}:{kind.argument}")
-    if not takes_place and settings:
-        if settings.get(word):
-            raise UserError(f"{word} comes with selfstudy and takes no path: write {word}")
+    if place is None and settings.get(word):
+        raise UserError(f"{word} comes with selfstudy and takes no path: write {word}")
+    if not settings.get(word):
         settings = {key: value for key, value in settings.items() if key != word}
     return config.validate(kind, settings, "data")
-
-
-def _names(name: str, pictures: np.ndarray | Sequence[Path]) -> list[str]:
-    if isinstance(pictures, np.ndarray):
-        return [f"{name}/{position}" for position in range(len(pictures))]
-    return [printable(path) for path in pictures]
 
 
 def _check_readable(name: str, num_read: int, skipped: list[Skipped], most_unreadable: float) -> None:
@@ -125,31 +205,97 @@ def _check_readable(name: str, num_read: int, skipped: list[Skipped], most_unrea
 
 
 def _assemble(
-    name: str, rows: list[_Row], listing: Listing, image_size: int, labelled: bool, fit: Fit, skipped: list[Skipped]
+    name: str,
+    found: _Found,
+    listing: Listing,
+    reading: Reading,
+    levels: tuple[tuple[float, float], ...],
+    labelled: bool,
+    skipped: list[Skipped],
 ) -> ImageSet:
-    """Rows in the order of their content: renaming files changes nothing. Paths only tell equal rows apart."""
-    rows = sorted(rows, key=lambda row: row[:5])
-    classes = tuple(sorted({row.label for row in rows if row.label}, key=natural_order)) if labelled else ()
-    if labelled and len(classes) < 2:
-        found = f'only one class, "{classes[0]}"' if classes else "no readable picture with a label"
-        raise UserError(f"{name} has {found}; two classes are needed")
-    number = {label: position for position, label in enumerate(classes)}
-    copies: Counter[str] = Counter()
-    ids = []
-    for row in rows:
-        copies[row.content] += 1
-        ids.append(row.content if copies[row.content] == 1 else f"{row.content}-{copies[row.content]}")
-    return ImageSet(
+    """Rows in the order of their content: renaming files changes nothing. Names only tell equal rows apart."""
+    entries = found.entries.tolist()
+    groups, parts, labels = (
+        [field[entry] if len(field) else "" for entry in entries]
+        for field in (listing.groups, listing.parts, listing.labels)
+    )
+    keys = list(zip(found.contents, found.tiles, groups, parts, labels, found.names, strict=True))
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    positions = np.array(order, dtype=np.int64)
+    images = ImageSet(
         name=name,
-        images=_decode.to_common_size([row.picture for row in rows], image_size),
-        image_size=image_size,
-        ids=np.array(ids),
-        groups=np.array([row.group or row.content for row in rows]),
-        paths=np.array([row.path for row in rows]),
-        labels=torch.tensor([number.get(row.label, -1) for row in rows]) if labelled else None,
-        classes=classes,
-        parts=np.array([row.part or "train" for row in rows]) if any(listing.parts) else None,
-        fit=fit,
+        images=found.pixels,
+        image_size=reading.image_size,
+        ids=np.array(found.contents),  # until they are made unique
+        groups=np.array([group or content for group, content in zip(groups, found.contents, strict=True)]),
+        paths=np.array(found.names),
+        parts=np.array([part or "train" for part in parts]) if any(listing.parts) else None,
+        pages=None if reading.tiles is None else np.array(found.contents),
+        looks=found.looks if listing.has_copies else None,
+        fit=reading.fit,
+        tiles=reading.tiles,
+        levels=levels,
         skipped=tuple(skipped),
         ignored=listing.ignored,
-    )
+    ).select(positions)
+    ids = _unique([keys[position][:2] for position in order], tiled=reading.tiles is not None)
+    images = replace(images, ids=ids, folds=_folds(listing, ids, found.entries[positions]))
+    if labelled:
+        images = _with_labels(images, listing, [labels[position] for position in order], found.entries[positions])
+    if reading.near_duplicates and images.looks is not None and not any(listing.groups):
+        images = _with_copies_grouped(images)
+    return images
+
+
+def _unique(contents: Sequence[tuple[str, int]], tiled: bool) -> np.ndarray:
+    """An id for every row: its content, the tile after a colon, and behind a hyphen which of several equal rows it is."""
+    copies: Counter[str] = Counter()
+    ids = []
+    for content, tile in contents:
+        name = f"{content}:{tile}" if tiled else content
+        copies[name] += 1
+        ids.append(name if copies[name] == 1 else f"{name}-{copies[name]}")
+    return np.array(ids)
+
+
+def _with_labels(images: ImageSet, listing: Listing, labels: Sequence[str], entries: np.ndarray) -> ImageSet:
+    if listing.marks is not None:
+        marks = torch.from_numpy(np.ascontiguousarray(listing.marks[entries], dtype=np.int8))
+        return replace(images, labels=marks, classes=tuple(listing.attributes))
+    classes = tuple(sorted({label for label in labels if label}, key=natural_order))
+    if len(classes) < 2:
+        found = f'only one class, "{classes[0]}"' if classes else "no readable picture with a label"
+        raise UserError(f"{images.name} has {found}; two classes are needed")
+    number = {label: position for position, label in enumerate(classes)}
+    return replace(images, labels=torch.tensor([number.get(label, -1) for label in labels]), classes=classes)
+
+
+def _folds(listing: Listing, ids: np.ndarray, entries: np.ndarray) -> tuple[np.ndarray, ...]:
+    return tuple(ids[np.isin(entries, np.asarray(fold, dtype=np.int64))] for fold in listing.folds)
+
+
+def _with_copies_grouped(images: ImageSet) -> ImageSet:
+    """Near-duplicates share a group, named by the first of their contents; pages by theirs."""
+    assert images.looks is not None
+    cluster = _copies.clusters(images.looks, images.images)
+    if _copies.are_kin(cluster):
+        note = (
+            f"so many pictures of {images.name} look alike that near-duplicates cannot be told from kin: only exact copies are "
+            "kept together; name a column of groups if there are any"
+        )
+        return replace(images, notes=(*images.notes, note))
+    # Rows of one group (exact copies, tiles of a page) stay together whatever their cluster.
+    groups, group = np.unique(images.groups, return_inverse=True)
+    parent = list(range(len(groups)))
+
+    def root(node: int) -> int:
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    first_of: dict[int, int] = {}
+    for number, of_group in zip(cluster.tolist(), group.tolist(), strict=True):
+        a, b = root(first_of.setdefault(number, of_group)), root(of_group)
+        parent[max(a, b)] = min(a, b)
+    return replace(images, groups=groups[[root(node) for node in group.tolist()]])

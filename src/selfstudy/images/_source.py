@@ -18,7 +18,27 @@ from selfstudy.images._imageset import Skipped
 PARTS = {
     **dict.fromkeys(("train", "training", "val", "valid", "validation", "dev"), "train"),
     **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("unlabelled", "unlabeled"), "unlabelled"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A picture that is no file of its own: a member of an archive, a cell of a table."""
+
+    name: str  # for people
+    stamp: str  # changes when the bytes may have changed: where it lies, the size and time of the file it lies in
+    read: Callable[[], bytes]  # the bytes of an image file, from any thread
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A picture of several files of one size: one channel each, in this order."""
+
+    files: tuple[Path, ...]
+
+
+File = Path | Encoded | Stack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +46,14 @@ class Listing:
     """What a source found. Row i of every field is picture i; an empty field: the source has no such thing."""
 
     # Uint8 [N, H, W] or [N, H, W, 3], or the files, or what makes the former for an image size
-    pictures: np.ndarray | Sequence[Path] | Callable[[int], np.ndarray]
-    labels: Sequence[str] = ()  # "" where missing
+    pictures: np.ndarray | Sequence[File] | Callable[[int], np.ndarray]
+    labels: Sequence[str] = ()  # one class each; "" where missing
+    attributes: Sequence[str] = ()  # instead of labels: the names of A attributes, each of which a picture has or not
+    marks: np.ndarray | None = None  # int8 [N, A] beside `attributes`: 1 has it, 0 has it not, -1 unknown
     groups: Sequence[str] = ()  # "" where a picture is a group of its own
-    parts: Sequence[str] = ()  # "train" or "test"
+    parts: Sequence[str] = ()  # "train", "test", or "unlabelled": only ever to pretrain on
+    folds: Sequence[Sequence[int]] = ()  # published draws of labels: the pictures of each
+    has_copies: bool = True  # whether near-duplicates may be among them; False for curated sets
     skipped: Sequence[Skipped] = ()
     ignored: int = 0  # files that are no pictures by their names
 

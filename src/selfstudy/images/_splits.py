@@ -12,7 +12,7 @@ import torch
 
 from selfstudy.errors import UserError
 from selfstudy.images._imageset import ImageSet
-from selfstudy.images._units import UNLABELLED, Units, labels_of
+from selfstudy.images._units import UNLABELLED, Units, labels_of, strata
 from selfstudy.rng import Rng
 
 
@@ -24,7 +24,7 @@ class SplitRecord(TypedDict):
     train: list[str]
     arrivals: list[int]  # beside `train`
     test: list[str]
-    test_labels: list[int]  # beside `test`, as are the groups
+    test_labels: list[int] | list[list[int]]  # beside `test`, as are the groups; one list per image of its attributes
     test_groups: list[str]
 
 
@@ -66,15 +66,19 @@ def split(images: ImageSet, *, test: float | int, rng: Rng, earlier: SplitRecord
     """Divide by group, the same share of every class: `test` is a share below one, else a number of labelled images.
 
     A class of two groups or more is in both parts; sizes are exact when groups hold one image each. A split that the
-    source dictates is taken instead. `earlier` is the saved record of a split of some of these images: those stay.
+    source dictates is taken instead, less the images to learn from that share a group with one to test. `earlier` is the saved record of a split of some of these images: those stay.
     Raises UserError if a part would be empty, or if a group has come to lie in both.
     """
     labels = labels_of(images)
     if images.parts is not None:
         in_test = images.parts == "test"
+        kin = ~in_test & np.isin(
+            images.groups, images.groups[in_test]
+        )  # copies of test images: nobody learns from them
     else:
         in_test = _draw_test(images, labels, test, rng.fork("split"), earlier)
-    train_rows, test_rows = np.flatnonzero(~in_test), np.flatnonzero(in_test & (labels != UNLABELLED))
+        kin = np.zeros_like(in_test)
+    train_rows, test_rows = np.flatnonzero(~in_test & ~kin), np.flatnonzero(in_test & (labels != UNLABELLED))
     if not len(test_rows) or not (labels[train_rows] != UNLABELLED).any():
         purpose = "to learn from" if len(test_rows) else "to test with"
         raise UserError(f"the split of {images.name} leaves no labelled image {purpose}")
@@ -119,8 +123,8 @@ def _earlier_units(images: ImageSet, units: Units, earlier: SplitRecord | None) 
 
 def _shares(images: ImageSet, units: Units, test: float) -> list[int]:
     """How many test images each class should give: in proportion, by largest remainders, and adding up to the whole."""
-    sizes = [int(units.sizes[units.classes == number].sum()) for number in range(len(images.classes))]
-    several = [int((units.classes == number).sum()) > 1 for number in range(len(images.classes))]
+    sizes = [int(units.sizes[units.classes == number].sum()) for number in range(len(strata(images)))]
+    several = [int((units.classes == number).sum()) > 1 for number in range(len(strata(images)))]
     most = [size - 1 if more else 0 for size, more in zip(sizes, several, strict=True)]
     whole = sum(sizes)
     if not test > 0 or (test >= 1 and not float(test).is_integer()):

@@ -47,9 +47,30 @@ class Units:
 
 
 def labels_of(images: ImageSet) -> np.ndarray:
+    """Int64 [N]: what splits and draws are stratified by; -1 where nothing is known, or where a row is only to pretrain on.
+
+    A row with attributes counts as one of its rarest attribute, as the first step of iterative stratification takes it
+    (Sechidis et al., ECML 2011); one without any, as one of a class of its own.
+    """
     if images.labels is None:
         raise UserError(f"{images.name} has no labels")
-    return images.labels.numpy()
+    labels = _rarest(images.labels.numpy()) if images.multi_label else images.labels.numpy()
+    return labels if images.parts is None else np.where(images.parts == "unlabelled", UNLABELLED, labels)
+
+
+def strata(images: ImageSet) -> tuple[str, ...]:
+    """The names of the numbers that `labels_of` gives."""
+    return (*images.classes, "none of them") if images.multi_label else images.classes
+
+
+def _rarest(marks: np.ndarray) -> np.ndarray:
+    """Int64 [N] of int8 [N, A]: the attribute that fewest rows have, of those that the row has; A where it has none."""
+    counts = (marks == 1).sum(0)
+    rank = np.empty_like(counts)
+    rank[np.argsort(counts, kind="stable")] = np.arange(len(counts))
+    ranks = np.where(marks == 1, rank, len(counts))
+    rarest = np.append(np.argsort(rank), len(counts))[ranks.min(1)]
+    return np.where((marks < 0).all(1), UNLABELLED, rarest)
 
 
 def priorities(names: Sequence[str], rng: Rng) -> np.ndarray:

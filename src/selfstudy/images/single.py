@@ -10,7 +10,6 @@ How     The script fills with black what turning moves into sight; corners would
 """
 
 import math
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 
 from selfstudy.errors import UserError
-from selfstudy.images._decode import FORMATS, REDUCING_GAP, grey_or_rgb, read_all
+from selfstudy.images._decode import FORMATS, REDUCING_GAP, Recipe, decode, grey_or_rgb, quietly
 from selfstudy.images._imageset import Skipped
 from selfstudy.images._source import Listing, Source, expand, printable
 from selfstudy.rng import Rng
@@ -76,12 +75,12 @@ class Single(Source):
 
 def _read(path: Path, image_size: int) -> Image.Image:
     """The picture upright, grey or RGB, at its full size."""
-    [found] = read_all([path], image_size, "crop")  # knows how to say what is wrong with a file
-    if isinstance(found, Skipped):
-        raise UserError(f"the picture {found.path} {found.reason}")
-    with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        picture = grey_or_rgb(ImageOps.exif_transpose(image))
+    with quietly():
+        found = decode(path, Recipe(most=image_size))  # knows how to say what is wrong with a file
+        if isinstance(found, Skipped):
+            raise UserError(f"the picture {found.path} {found.reason}")
+        with Image.open(path, formats=FORMATS) as image:
+            picture = grey_or_rgb(ImageOps.exif_transpose(image))
     if min(picture.size) < 2 * image_size:
         raise UserError(
             f"the picture {printable(path)} is {picture.width} x {picture.height} pixels, but for crops of {image_size} pixels "

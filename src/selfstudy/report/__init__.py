@@ -3,20 +3,25 @@
 from pathlib import Path
 
 from selfstudy import files
+from selfstudy.report._export import export
 from selfstudy.report._page import page
+from selfstudy.report._shown import draw
 from selfstudy.report._words import answer
 from selfstudy.study._record import StudyRecord
 from selfstudy.study.compare import summarise
 
 
-def write(folder: Path) -> Path:
+def write(folder: Path, *, figures: bool = False) -> Path:
     """Write summary.json and report.html into a study folder, finished or not; the path of the page.
 
-    Raises UserError if the folder holds no study or a damaged one.
+    With `figures` also figures/NAME.svg and .png and tables/NAME.csv and .tex, for a paper. Raises UserError if the folder holds no study or a damaged one.
     """
     record = StudyRecord.read(folder)
     summary = summarise(record)
     sentences = answer(summary)
     files.write_json(folder / "summary.json", {**summary, "answer": sentences})
-    files.write_text(folder / "report.html", page(record, summary, sentences))
+    study, rows = draw(record, summary)
+    files.write_text(folder / "report.html", page(record, summary, sentences, study, rows))
+    if figures:
+        export(folder, study, rows)
     return folder / "report.html"

@@ -15,8 +15,8 @@ from selfstudy.report._palette import Style
 
 VEGALITE = "6.4"  # what altair 6 writes; vl-convert ships several
 PAGE_PIXELS, GAP_PIXELS = 980, 34  # of page.css: what panels side by side share, and what lies between them
-INK, MUTED, RULE, PAPER, ACCENT, WRONG = (
-    f"var(--{name})" for name in ("ink", "muted", "rule", "paper", "accent", "wrong")
+INK, MUTED, RULE, PAPER, CARD, ACCENT, WRONG = (
+    f"var(--{name})" for name in ("ink", "muted", "rule", "paper", "card", "accent", "wrong")
 )
 
 CONFIG: Mapping[str, Any] = {

@@ -1,15 +1,29 @@
 """What the page says beside its figures: how sure, what it cost, what went wrong, how it was done, how to repeat it."""
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from selfstudy.report import _names
-from selfstudy.report._words import conditions, verdict_text
+from selfstudy.report._conditions import conditions
+from selfstudy.report._findings import findings
+from selfstudy.report._verdicts import verdict_text
 from selfstudy.study._record import Gap, RunKey, StudyRecord, read_json
 from selfstudy.study._summary import Summary
+from selfstudy.study.plan import hash_of
 
 MOST_LISTED = 40  # skipped files named on the page; splits.json names all
+OF_THE_STUDY_ALONE = (  # settings that decide which rows there are or where they are computed, not how they are measured
+    "name", "question", "data", "methods", "backbone", "unlabelled", "budget", "views", "max_hours", "device", "threads",
+    "on_collapse", "most_unreadable", "seeds",
+)  # fmt: skip
+
+FIGURES = {  # that show what stands under a heading of `findings`
+    "Which row to take": "scores", "Up to how many labels pretraining pays": "crossover", "What labels it saves": "crossover",
+    "How much unlabelled data": "plateau", "Rare classes": "recall", "How soon": "time_to_accuracy",
+    "Score against cost": "pareto", "Whether the protocols agree": "protocols",
+}  # fmt: skip
 
 Cards = Mapping[RunKey, Mapping[str, object]]
 Pair = tuple[str, str]
@@ -19,17 +33,16 @@ Pair = tuple[str, str]
 class Facts:
     """Text only; the template gives it its place."""
 
-    sure: Sequence[Pair]
     cost: Sequence[Pair]
     gaps: Sequence[str]
     collapsed: Mapping[str, str]  # row: how many of its runs did
-    troubles: Sequence[Pair]  # row or cell, what happened
+    troubles: Sequence[tuple[str, str, str]]  # entry, row or cell, what happened
     skipped: Sequence[Pair]  # file, reason
     num_skipped: int
-    verdicts: Sequence[tuple[str, Sequence[str]]]  # by label count
+    words: Mapping[str, Sequence[tuple[str, Sequence[str]]]]  # by figure: headings with what it shows in sentences
     protocol: Sequence[str]
+    protocol_hash: str
     choices: Sequence[tuple[str, str, str]]  # protocol, labels, what was chosen and how
-    settings: Sequence[tuple[str, Sequence[tuple[str, str, str]]]]  # by row: key, value, where it came from
     versions: Sequence[Pair]
     commands: str
     study_file: str
@@ -41,8 +54,7 @@ def gather(record: StudyRecord, summary: Summary) -> Facts:
     splits = read_json(record.folder / "splits.json")
     skipped = [(str(file["path"]), str(file["reason"])) for file in splits.get("skipped", [])]  # type: ignore[attr-defined]
     return Facts(
-        sure=_sure(summary),
-        cost=_cost(summary, cards),
+        cost=_cost(cards),
         gaps=[_gap(gap) for gap in summary["missing"]],
         collapsed={
             card["row"]: "collapsed"
@@ -54,56 +66,25 @@ def gather(record: StudyRecord, summary: Summary) -> Facts:
         troubles=_troubles(record, cards),
         skipped=skipped[:MOST_LISTED],
         num_skipped=len(skipped),
-        verdicts=_verdicts(record, summary),
+        words=_words(record, summary),
         protocol=[*_design(record), *conditions(summary)],
+        protocol_hash=protocol_hash(record),
         choices=_choices(record),
-        settings=_settings(record, cards),
         versions=_versions(cards),
         commands=_commands(record),
         study_file=(record.folder / "study.yaml").read_text(encoding="utf-8"),
     )
 
 
-def _sure(summary: Summary) -> list[Pair]:
-    judged = [statement for statement in summary["statements"] if statement["kind"] != "best"]
-    where = summary["conditions"]
+def _cost(cards: Cards) -> list[Pair]:
+    """What the sentences on the cost leave out."""
     facts = []
-    if judged:
-        for kind, title in (("supervised", "Against supervised"), ("untrained", "Against untrained")):
-            verdicts = [statement["verdict"] for statement in judged if statement["kind"] == kind]
-            counts = {verdict: verdicts.count(verdict) for verdict in ("better", "worse", "equivalent", "undecided")}
-            if verdicts:
-                facts.append((title, ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)))
-        varied = [name for statement in judged for name in statement["varied"]]
-        kinds = dict.fromkeys("training seeds" if name.startswith("seeds of") else name for name in varied)
-        facts.append(("Intervals cover", ", ".join(kinds)))
-    points = [point for point in summary["points"] if point["decides"]]
-    if points:
-        draws = {point["labels"]: 0 for point in points}
-        for point in points:
-            draws[point["labels"]] = max(draws[point["labels"]], point["num_draws"])
-        first, *others = (name for name in where["labels"] if name in draws)
-        words = [f"{draws[first]} with {_names.labels(first)}", *(f"{draws[name]} with {name}" for name in others)]
-        facts.append(("Draws of the labels", ", ".join(words)))
-    groups = where["num_test_groups"]
-    images = _names.count(where["num_test_images"])
-    facts.append(
-        ("Test images", images if groups == where["num_test_images"] else f"{images} in {_names.count(groups)} groups")
-    )
-    return facts
-
-
-def _cost(summary: Summary, cards: Cards) -> list[Pair]:
-    training = sum(cost["pretraining_seconds"] for cost in summary["costs"])
-    scoring = sum(cost["evaluation_seconds"] for cost in summary["costs"])
-    facts = [("Computing", _names.duration(training + scoring)), ("Pretraining", _names.duration(training))]
-    facts.append(("Training on labels, scoring", _names.duration(scoring)))
     memory = [float(str(card["peak_memory_mb"])) for card in cards.values() if card.get("peak_memory_mb")]
     if memory:
         facts.append(("Peak memory", f"{_names.count(max(memory))} MB"))
     machines = dict.fromkeys(_machine(card) for card in cards.values() if "device" in card)
     if machines:
-        facts.append(("On", "; ".join(machines)))
+        facts.append(("Computed on", "; ".join(machines)))
     return facts
 
 
@@ -122,7 +103,7 @@ def _gap(gap: Gap) -> str:
     return f"{gap['row']} with {_names.labels(gap['labels'])}: of {gap['planned']} scores {parts}"
 
 
-def _troubles(record: StudyRecord, cards: Cards) -> list[Pair]:
+def _troubles(record: StudyRecord, cards: Cards) -> list[tuple[str, str, str]]:
     """Runs that collapsed or failed, and evaluations that failed, each with the words it left."""
     found = []
     for (entry, _, seed), card in cards.items():
@@ -130,7 +111,7 @@ def _troubles(record: StudyRecord, cards: Cards) -> list[Pair]:
         assert isinstance(health, Mapping) and isinstance(notes, list)
         words = [f"failed: {card.get('error', '')}"] if card["status"] == "failed" else []
         words += [str(health["message"])] if health.get("verdict", "healthy") != "healthy" else []
-        found += [(f"{entry}, seed {seed}", text) for text in [*words, *map(str, notes)]]
+        found += [(entry, f"{entry}, seed {seed}", text) for text in [*words, *map(str, notes)]]
     for plan in record.plan:
         path = record.folder / "cells" / str(plan["hash"])
         cell = read_json(path / "cell.json") if (path / "cell.json").is_file() else {}
@@ -138,16 +119,22 @@ def _troubles(record: StudyRecord, cards: Cards) -> list[Pair]:
             labels = (
                 f" with {_names.labels(str(plan['labels']))}, draw {plan['draw']}" if plan["kind"] == "evaluate" else ""
             )
-            found.append((f"{plan['entry']}{labels}, seed {plan['seed']}", f"failed: {cell.get('error', '')}"))
+            where = f"{plan['entry']}{labels}, seed {plan['seed']}"
+            found.append((str(plan["entry"]), where, f"failed: {cell.get('error', '')}"))
     return found
 
 
-def _verdicts(record: StudyRecord, summary: Summary) -> list[tuple[str, list[str]]]:
-    return [
-        (_names.labels(labels), found)
+def _words(record: StudyRecord, summary: Summary) -> dict[str, list[tuple[str, Sequence[str]]]]:
+    """Every verdict and every finding as a sentence, under the figure that draws it."""
+    verdicts: list[tuple[str, Sequence[str]]] = [
+        (f"With {_names.labels(labels)}", found)
         for labels in record.labels
         if (found := [verdict_text(s) for s in summary["statements"] if s["labels"] == labels and s["kind"] != "best"])
     ]
+    places: dict[str, list[tuple[str, Sequence[str]]]] = {"differences": verdicts}
+    for heading, sentences in findings(summary):
+        places.setdefault(FIGURES[heading], []).append((heading, sentences))
+    return places
 
 
 def _design(record: StudyRecord) -> list[str]:
@@ -160,6 +147,17 @@ def _design(record: StudyRecord) -> list[str]:
         "A label used for any choice counts as a label: what has to be chosen is chosen by cross-validation inside the label budget, "
         "and with too few labels for that it is fixed beforehand.",
     ]
+
+
+def protocol_hash(record: StudyRecord) -> str:
+    """The same for two studies exactly if they measured in the same way: 16 hexadecimal digits.
+
+    Over the test images, the images that labels are drawn from, and every setting that all rows share.
+    """
+    splits = read_json(record.folder / "splits.json")
+    shared = {key: value for key, value in record.settings.items() if key not in OF_THE_STUDY_ALONE}
+    images = {key: splits.get(key) for key in ("train", "test", "test_labels", "test_groups", "classes")}
+    return hash_of(json.loads(json.dumps({"settings": shared, "images": images})))  # draws: has numbers for keys
 
 
 def _choices(record: StudyRecord) -> list[tuple[str, str, str]]:
@@ -188,29 +186,6 @@ def _range(values: Sequence[object]) -> str:
         numbers = sorted(float(str(value)) for value in values)
         return f"{numbers[0]:g}" if numbers[0] == numbers[-1] else f"{numbers[0]:g} to {numbers[-1]:g}"
     return " or ".join(dict.fromkeys(str(value) for value in values))
-
-
-def _settings(record: StudyRecord, cards: Cards) -> list[tuple[str, list[tuple[str, str, str]]]]:
-    """The settings of each row's first run after defaults."""
-    found = []
-    order = {entry: place for place, entry in enumerate(record.entries)}
-    first: dict[str, Mapping[str, object]] = {}
-    for key in sorted(cards, key=lambda key: (order.get(key[0], len(order)), -key[1], key[2])):
-        first.setdefault(key[0], cards[key])
-    for entry, card in first.items():
-        settings, origins = card.get("settings", {}), card.get("origins", {})
-        assert isinstance(settings, Mapping) and isinstance(origins, Mapping)
-        found.append((entry, [(key, str(value), str(origins.get(key, ""))) for key, value in _flat(settings)]))
-    return found
-
-
-def _flat(settings: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
-    """Nested settings as `method.temperature`; the method's own are under `config` or `method`."""
-    lines: list[tuple[str, object]] = []
-    for key, value in settings.items():
-        name = f"{prefix}{'method' if key == 'config' else key}"
-        lines += _flat(value, f"{name}.") if isinstance(value, Mapping) else [(name, value)]
-    return lines
 
 
 def _versions(cards: Cards) -> list[Pair]:

@@ -1,8 +1,9 @@
 """Words for the short names of metrics, protocols and label counts."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
-from selfstudy.report._words import METRICS
+from selfstudy.report._reading import METRICS
 
 PROTOCOLS: Mapping[str, str] = {
     "linear": "linear probe",
@@ -45,3 +46,13 @@ def duration(seconds: float) -> str:
 def count(number: float) -> str:
     """A whole number with commas between thousands, as in the sentences of the page."""
     return f"{round(number):,}"
+
+
+def anchors(names: Iterable[str]) -> dict[str, str]:
+    """A different word for every name, for addresses within the page and for files: "SimCLR, 200" to "simclr-200"."""
+    found: dict[str, str] = {}
+    for name in names:
+        word = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "row"
+        taken = set(found.values())
+        found.setdefault(name, next(w for w in (word, *(f"{word}-{n}" for n in range(2, 999))) if w not in taken))
+    return found

@@ -16,7 +16,7 @@ def labels_text(labels: Sequence[str]) -> str:
     shares = [
         f"{100 * float(name):g} %"
         for name in labels
-        if not name.isdigit() and not name.startswith("total:") and name != "all"
+        if not name.isdigit() and not name.startswith("total:") and name not in ("all", "fold")
     ]
     parts = []
     if per_class:
@@ -25,6 +25,8 @@ def labels_text(labels: Sequence[str]) -> str:
         parts.append(f"{join(totals, 'and')} labels in total")
     if shares:
         parts.append(f"{join(shares, 'and')} of the labels")
+    if "fold" in labels:
+        parts.append("a published draw of labels")
     if "all" in labels:
         parts.append("all labels")
     return join(parts, "and")
@@ -42,7 +44,12 @@ def number_text(score: float) -> str:
 
 def gain_text(statement: Statement, *, signed: bool = False) -> str:
     """11 points (6 to 16). Without a sign: the size of a difference that is sure, whichever its direction."""
-    low, high, difference = 100 * statement["low"], 100 * statement["high"], 100 * statement["difference"]
+    return difference_text(statement["difference"], statement["low"], statement["high"], signed=signed)
+
+
+def difference_text(difference: float, low: float, high: float, *, signed: bool = False) -> str:
+    """A difference of shares with the ends of its interval, in points; as `gain_text`."""
+    low, high, difference = 100 * low, 100 * high, 100 * difference
     if not signed and difference < 0:
         low, high, difference = -high, -low, -difference
     decimals, sign = 0 if high - low >= 10 else 1, "+" if signed else ""

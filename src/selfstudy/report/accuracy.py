@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
-from selfstudy.report import _chart, _names
+from selfstudy.report import _chart, _log_axis, _names
 from selfstudy.report._figure import Figure, Panel
 from selfstudy.report._palette import Style, styles
 from selfstudy.study._record import StudyRecord
@@ -34,7 +34,7 @@ class Accuracy(Figure):
         looks = styles(record)
         own = {name for name in points["protocol"].unique() if name not in record.protocols}  # of baselines
         shown = [name for name in record.protocols if (points["protocol"] == name).any()] or [""]
-        counts = {labels: record.num_labels(labels) / max(1, len(record.classes)) for labels in record.labels}
+        counts = _log_axis.counts(record)
         panels = []
         for protocol in shown:
             part = points[(points["protocol"] == protocol) | points["protocol"].isin(own)]
@@ -101,17 +101,7 @@ def _chart_of(
 def _axes(counts: dict[str, float], record: StudyRecord) -> tuple[alt.X, alt.Y]:
     """Labels per class on a log scale, "all" at its count; scores evenly spaced or by halvings of the errors."""
     halvings = [round(-math.log2(1 - value), 6) for value in ERROR_TICKS]
-    x = alt.X(
-        "x:Q",
-        title="labelled images per class",
-        scale=alt.Scale(type="log", nice=False, domain=_domain(counts)),
-        axis=alt.Axis(
-            values=list(counts.values()),
-            labelExpr=_chart.spelled(list(counts.values()), [_tick(*item) for item in counts.items()]),
-            grid=False,
-            labelOverlap=True,
-        ),
-    )
+    x = _log_axis.axis(counts)
     y = alt.Y(
         "y_mean:Q",
         title=_names.metric(record.metric),
@@ -122,16 +112,6 @@ def _axes(counts: dict[str, float], record: StudyRecord) -> tuple[alt.X, alt.Y]:
         ),
     )
     return x, y
-
-
-def _domain(counts: dict[str, float]) -> list[float]:
-    low, high = min(counts.values()), max(counts.values())
-    room = max(2.0, (high / low) ** 0.06)
-    return [low / room**0.5, high * room**0.5]
-
-
-def _tick(labels: str, number: float) -> str:
-    return f"{number:g}" if labels.isdigit() else f"{labels} ({number:.0f})"
 
 
 def _sentence(points: pd.DataFrame, protocol: str, record: StudyRecord) -> str:

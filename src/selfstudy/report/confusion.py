@@ -1,4 +1,4 @@
-"""Which classes are taken for which, by any row, with the fewest and the most labels."""
+"""Which classes a row takes for which, with the most and with the fewest labels."""
 
 from collections.abc import Sequence
 
@@ -12,6 +12,7 @@ from selfstudy.study._record import Row, StudyRecord
 from selfstudy.study._summary import Summary
 
 MOST_CLASSES = 20  # a cell must stay large enough to point at; of more classes the most confused are shown
+LEAST_SHARE = 0.0005  # smaller ones are 0.0 % and as pale as the page
 
 
 class Confusion(Figure):
@@ -19,26 +20,30 @@ class Confusion(Figure):
     caption = (
         "Of the test images of each class (rows), the percentage that was given each name (columns): mean over draws and seeds. "
         "Right answers lie on the diagonal; the stronger the colour of a square elsewhere, the more often that mistake (by its square "
-        "root, so rare mistakes are seen). Choose a row for each picture."
+        "root, so rare mistakes are seen)."
     )
     place = 60
     columns = 2
+    by_row = True
 
     def draw(self, record: StudyRecord, summary: Summary) -> Sequence[Panel]:
+        if record.test_labels.ndim > 1:
+            return []  # several attributes of one image are not taken for one another
         panels = []
-        for labels in dict.fromkeys([*record.labels[-1:], *record.labels[:1]]):
-            matrices = {row.name: found for row in record.rows if (found := _matrix(record, row, labels)) is not None}
-            if not matrices:
-                continue
-            first = _first(matrices, labels, summary)
-            kept = _most_confused(matrices)
-            panels.append(
-                Panel(
-                    content=_chart_of(matrices, kept, record.classes, first),
-                    heading=f"With {_names.labels(labels)}",
-                    alternative=_sentence(matrices[first], record.classes, first, labels, len(kept)),
+        for row in record.rows:
+            for labels in dict.fromkeys([*record.labels[-1:], *record.labels[:1]]):
+                matrix = _matrix(record, row, labels)
+                if matrix is None:
+                    continue
+                kept = _most_confused(matrix)
+                panels.append(
+                    Panel(
+                        content=_chart_of(matrix, kept, record.classes),
+                        heading=f"With {_names.labels(labels)}",
+                        alternative=_sentence(matrix, record.classes, row.name, labels, len(kept)),
+                        row=row.name,
+                    )
                 )
-            )
         return panels
 
 
@@ -56,44 +61,29 @@ def _matrix(record: StudyRecord, row: Row, labels: str) -> np.ndarray | None:
     return counts / np.maximum(counts.sum(1, keepdims=True), 1)
 
 
-def _first(matrices: dict[str, np.ndarray], labels: str, summary: Summary) -> str:
-    """The row shown before anyone chooses: the best one."""
-    best = [
-        s["a"] for s in summary["statements"] if s["kind"] == "best" and s["labels"] == labels and s["a"] in matrices
-    ]
-    return best[0] if best else list(matrices)[-1]
-
-
-def _most_confused(matrices: dict[str, np.ndarray]) -> np.ndarray:
-    """The classes to show, sorted: those with most mistakes, made or drawn in, over all rows."""
-    mean = np.mean(list(matrices.values()), axis=0)
-    wrong = mean * (1 - np.eye(len(mean)))
+def _most_confused(matrix: np.ndarray) -> np.ndarray:
+    """The classes to show, sorted: those with most mistakes, made or drawn in."""
+    wrong = matrix * (1 - np.eye(len(matrix)))
     return np.sort(np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:MOST_CLASSES])
 
 
-def _chart_of(matrices: dict[str, np.ndarray], kept: np.ndarray, classes: Sequence[str], first: str) -> alt.LayerChart:
+def _chart_of(matrix: np.ndarray, kept: np.ndarray, classes: Sequence[str]) -> alt.LayerChart:
     names = [classes[place] for place in kept]
     values = [
-        {"row": row, "actual": classes[a], "given": classes[g], "share": round(float(matrix[a, g]), 4)}
-        for row, matrix in matrices.items()
+        {"actual": classes[a], "given": classes[g], "share": round(float(matrix[a, g]), 4)}
         for a in kept
         for g in kept
+        if matrix[a, g] >= LEAST_SHARE or a == g
     ]
-    chosen = alt.param(name="chosen", value=first, bind=alt.binding_select(options=list(matrices), name="Row "))
     angle = 0 if max(map(len, names)) <= 3 else -45
-    base = (
-        alt.Chart(_chart.rounded(pd.DataFrame(values)))
-        .transform_filter("datum.row == chosen")
-        .encode(
-            x=alt.X("given:N", sort=names, title="was called", axis=_axis(angle)),
-            y=alt.Y("actual:N", sort=names, title="is", axis=_axis(0)),
-            tooltip=[
-                alt.Tooltip("actual:N", title="is"),
-                alt.Tooltip("given:N", title="was called"),
-                alt.Tooltip("share:Q", format=".1%", title="of its images"),
-                alt.Tooltip("row:N"),
-            ],
-        )
+    base = alt.Chart(_chart.rounded(pd.DataFrame(values))).encode(
+        x=alt.X("given:N", scale=alt.Scale(domain=names), title="was called", axis=_axis(angle)),
+        y=alt.Y("actual:N", scale=alt.Scale(domain=names), title="is", axis=_axis(0)),
+        tooltip=[
+            alt.Tooltip("actual:N", title="is"),
+            alt.Tooltip("given:N", title="was called"),
+            alt.Tooltip("share:Q", format=".1%", title="of its images"),
+        ],
     )
     opacity = alt.Scale(type="sqrt", domain=[0, 1], range=[0.03, 1])
     squares = base.mark_rect(stroke=_chart.PAPER, strokeWidth=1).encode(
@@ -111,7 +101,8 @@ def _chart_of(matrices: dict[str, np.ndarray], kept: np.ndarray, classes: Sequen
                 color=alt.condition("datum.share > 0.35", alt.value(_chart.PAPER), alt.value(_chart.INK)),
             )
         )
-    return _chart.layered(layers, [chosen], height=max(200, min(420, 36 * len(kept))))
+    whole = _chart.layered(layers, [], height=max(200, min(420, 36 * len(kept))))
+    return whole.properties(view=alt.ViewBackground(fill=_chart.CARD, stroke=None))
 
 
 def _axis(angle: int) -> alt.Axis:

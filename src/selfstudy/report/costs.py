@@ -6,7 +6,7 @@ import pandas as pd
 
 from selfstudy.report import _names
 from selfstudy.report._figure import Figure, Panel
-from selfstudy.report._table import NOT_KNOWN, Cell, table
+from selfstudy.report._table import NOT_KNOWN, Cell, Table
 from selfstudy.study._record import Row, StudyRecord, read_json
 from selfstudy.study._summary import Cost, Summary
 
@@ -36,7 +36,11 @@ class Costs(Figure):
         headers = ["row", *(title for title, _ in COLUMNS.values()), "trainings", "scoring", "altogether"]
         total = _names.duration(sum(cost["seconds"] for cost in costs.values()))
         alternative = f"The cost of every row; {total} of computing altogether."
-        return [Panel(content=table(alternative, headers, lines, words=1, sortable=True), alternative=alternative)]
+        names = ["row", *COLUMNS, "trainings", "scoring_seconds", "seconds_altogether"]
+        content = Table(
+            caption=alternative, headers=headers, lines=lines, words=1, sortable=True, csv_headers=names
+        )
+        return [Panel(content=content, alternative=alternative)]
 
 
 def _line(record: StudyRecord, row: Row, cost: Cost) -> list[Cell]:

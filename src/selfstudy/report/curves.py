@@ -22,7 +22,8 @@ class Curves(Figure):
         "A loss that still falls at the end asks for more epochs; a held-out loss that rises asks for fewer."
     )
     place = 40
-    columns = 3
+    columns = 2
+    by_row = True
 
     def draw(self, record: StudyRecord, summary: Summary) -> Sequence[Panel]:
         logs = training_logs(record)
@@ -38,7 +39,7 @@ class Curves(Figure):
             panels.append(
                 Panel(
                     content=_chart_of(losses, looks[str(row)]),
-                    heading=str(row),
+                    row=str(row),
                     alternative=f"The training loss of {row} went from {first:.3g} to {last:.3g}.",
                 )
             )
@@ -74,4 +75,4 @@ def _chart_of(losses: pd.DataFrame, look: Style) -> alt.LayerChart:
         alt.Tooltip("seed:Q"),
     ]
     touch = base.mark_point(size=90, opacity=0, filled=True).encode(tooltip=tooltip)  # a line of a pixel is hard to hit
-    return _chart.layered([lines, touch], [], height=170)
+    return _chart.layered([lines, touch], [], height=220)

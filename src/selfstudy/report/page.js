@@ -25,6 +25,17 @@ for (const button of document.querySelectorAll(".key button")) {
   button.addEventListener("blur", () => focusRow(pressed));
 }
 
+// What a mark says when it is pointed at: its words in two columns and, where it stands for an image, the image.
+function words(value, sanitize) {
+  if (typeof value !== "object") return sanitize(value);
+  const lines = Object.entries(value).filter(([name, text]) => name !== "picture" && text !== null && text !== undefined);
+  const table = `<table>${lines.map(([name, text]) => `<tr><td class="key">${sanitize(name)}</td><td class="value">${sanitize(text)}</td></tr>`).join("")}</table>`;
+  const place = Number(String(value.picture ?? "").replaceAll(",", ""));
+  if (value.picture === undefined || Number.isNaN(place)) return table;
+  const columns = Number(getComputedStyle(document.documentElement).getPropertyValue("--thumbnail-columns"));
+  return `<div class="thumbnail" style="background-position: calc(var(--side) * -${place % columns}) calc(var(--side) * -${Math.floor(place / columns)})"></div>${table}`;
+}
+
 async function enliven(chart) {
   const specification = JSON.parse(chart.nextElementSibling.textContent);
   const place = document.createElement("div");
@@ -39,7 +50,7 @@ async function enliven(chart) {
     renderer: "svg",
     actions: false,
     defaultStyle: false,
-    tooltip: { theme: "custom", disableDefaultStyle: true },
+    tooltip: { theme: "custom", disableDefaultStyle: true, formatTooltip: words },
   });
   place.style.minHeight = "";
   place.prepend(...place.querySelectorAll(".vega-bindings"));
@@ -55,6 +66,34 @@ const nearby = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "800px" });
 for (const script of document.querySelectorAll('.chart + script[type="application/json"]')) nearby.observe(script.previousElementSibling);
+
+// Rows: an address that names one opens it; all can be opened at once; a recipe can be copied.
+function openNamed() {
+  const found = document.getElementById(decodeURIComponent(location.hash.slice(1)))?.closest("details.row");
+  if (!found || found.open) return;
+  found.open = true;
+  found.scrollIntoView();
+}
+addEventListener("hashchange", openNamed);
+openNamed();
+for (const button of document.querySelectorAll("button[data-open]")) {
+  button.addEventListener("click", () => {
+    for (const row of document.querySelectorAll("details.row")) row.open = button.dataset.open === "true";
+  });
+}
+for (const button of document.querySelectorAll("button.copy")) {
+  button.addEventListener("click", async () => {
+    const text = button.parentElement.querySelector("code");
+    const status = button.parentElement.querySelector("[role=status]");
+    getSelection().selectAllChildren(text); // where a page from the disk may not write to the clipboard, it is selected
+    try {
+      await navigator.clipboard.writeText(text.textContent);
+      status.textContent = "Copied";
+    } catch {
+      status.textContent = "Selected: copy it with the keyboard";
+    }
+  });
+}
 
 // Tables: click a heading to sort, type words to filter.
 for (const table of document.querySelectorAll("table[data-sortable]")) {
@@ -72,7 +111,7 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
   if (body.rows.length < 12) continue;
   const label = document.createElement("label");
   label.className = "filter";
-  label.innerHTML = 'Show lines with <input type="search" placeholder="words, such as linear accuracy"> <output></output>';
+  label.innerHTML = 'Show lines with <input type="search" placeholder="one or more words"> <output></output>';
   const [input, output] = [label.querySelector("input"), label.querySelector("output")];
   input.addEventListener("input", () => {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);

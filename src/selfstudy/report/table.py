@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from selfstudy.report import _names
+from selfstudy.report import _names, _table
 from selfstudy.report._figure import Figure, Panel
-from selfstudy.report._table import NOT_KNOWN, Cell, table
+from selfstudy.report._table import NOT_KNOWN, Cell, percent
 from selfstudy.study._record import StudyRecord
 from selfstudy.study._summary import Point, Summary
 
@@ -33,21 +33,18 @@ class Table(Figure):
                     (labels, record.num_labels(labels)),
                     (_names.protocol(protocol), protocol),
                     (_names.metric(metric), metric),
-                    _percent(part["value"].mean()),
+                    percent(part["value"].mean(), 2),
                     *_interval(point),
-                    _percent(part["value"].min()),
-                    _percent(part["value"].max()),
+                    percent(part["value"].min(), 2),
+                    percent(part["value"].max(), 2),
                     *((str(number), number) for number in (len(part), part["draw"].nunique(), part["seed"].nunique())),
                 ])  # fmt: skip
         if not lines:
             return []
         alternative = f"{len(lines)} lines: every row, label count, protocol and metric."
-        return [Panel(content=table(alternative, HEADERS, lines, words=4, sortable=True), alternative=alternative)]
-
-
-def _percent(value: float) -> Cell:
-    return f"{100 * value:.2f}", value
+        content = _table.Table(caption=alternative, headers=HEADERS, lines=lines, words=4, sortable=True)
+        return [Panel(content=content, alternative=alternative)]
 
 
 def _interval(point: Point | None) -> tuple[Cell, Cell]:
-    return (NOT_KNOWN, NOT_KNOWN) if point is None else (_percent(point["low"]), _percent(point["high"]))
+    return (NOT_KNOWN, NOT_KNOWN) if point is None else (percent(point["low"], 2), percent(point["high"], 2))

@@ -22,10 +22,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from selfstudy.rng import Rng
-
-NUM_RESAMPLES = 1000  # of the test groups, for metrics without a closed form; the error of a standard error is then 2 %
-
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -129,6 +125,23 @@ def estimate_difference(a: Grid, b: Grid, num_groups: int) -> Estimate | None:
     )
 
 
+def estimate_contrast(a: Grid, b: Grid, num_groups: int) -> Estimate:
+    """The mean of a less that of b where they were trained on different label counts, on the same test groups.
+
+    Their draws are not paired: draw 0 of 4 labels and of all labels have little in common, and what they have would
+    narrow the interval.
+    """
+    alone = {"a": estimate_mean(a, num_groups), "b": estimate_mean(b, num_groups)}
+    components = {
+        f"{source.removesuffix(' of a')} of {row}": part
+        for row, found in alone.items()
+        for source, part in found.components.items()
+        if source != "test"
+    }
+    components["test"] = _test_component(a.deviations.mean((0, 1)) - b.deviations.mean((0, 1)), num_groups)
+    return Estimate(alone["a"].mean - alone["b"].mean, components)
+
+
 def _estimate(values: np.ndarray, deviations: np.ndarray, rows: Mapping[str, Grid], num_groups: int) -> Estimate:
     """From the value of every draw, float64 [D], with its test deviations [D, R]."""
     components = {}
@@ -141,11 +154,18 @@ def _estimate(values: np.ndarray, deviations: np.ndarray, rows: Mapping[str, Gri
         elif row.deals_seeds and row.seeds.tolist() not in dealt:  # rows dealt alike: their difference holds both seeds
             components[name] = _dealt_component(values, row.seeds[0])
             dealt.append(row.seeds.tolist())
-    # One group more or less that is right is always in doubt, also where all were right: without this floor,
-    # which is Agresti and Min's (Biometrics 61, 2005) half a success to every cell, two perfect rows had no interval.
-    test = float(np.square(deviations.mean(0)).sum()) + 1 / num_groups**2
-    components["test"] = Component(test, test, max(2, num_groups))
+    components["test"] = _test_component(deviations.mean(0), num_groups)
     return Estimate(float(values.mean()), components)
+
+
+def _test_component(deviations: np.ndarray, num_groups: int) -> Component:
+    """Of the test groups, from the deviations of a mean or of a difference of means, float64 [R].
+
+    One group more or less that is right is always in doubt, also where all were right: without this floor, which is
+    Agresti and Min's (Biometrics 61, 2005) half a success to every cell, two perfect rows had no interval.
+    """
+    test = float(np.square(deviations).sum()) + 1 / num_groups**2
+    return Component(test, test, max(2, num_groups))
 
 
 def _component(levels: np.ndarray, deviations: np.ndarray) -> Component:
@@ -178,45 +198,3 @@ def holm_confidences(p_values: Sequence[float], error: float = 0.05) -> list[flo
         stopped = stopped or p_values[place] > error / left
         left -= 0 if stopped else 1
     return confidences
-
-
-def accuracy_deviations(predictions: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Float64 [G] whose inner products are the covariances of accuracies over test groups, in closed form.
-
-    `predictions` int64 [T], `labels` int64 [T], `groups` int64 [T] in 0 .. G - 1.
-    """
-    right = (predictions == labels).astype(np.float64)
-    sums = np.bincount(groups, weights=right - right.mean())
-    return sums / len(right) * np.sqrt(len(sums) / max(1, len(sums) - 1))
-
-
-def resample_weights(num_groups: int, rng: Rng) -> np.ndarray:
-    """How often each test group is in each resample, float32 [NUM_RESAMPLES, G]."""
-    share = np.full(num_groups, 1 / num_groups)
-    return rng.fork("test groups").numpy().multinomial(num_groups, share, NUM_RESAMPLES).astype(np.float32)
-
-
-def bootstrap_deviations(
-    metric: str, predictions: np.ndarray, labels: np.ndarray, groups: np.ndarray, num_classes: int, weights: np.ndarray
-) -> np.ndarray:
-    """Float64 [NUM_RESAMPLES]: as `accuracy_deviations`, for macro_f1 and balanced_accuracy, by resampling groups."""
-    num_groups = weights.shape[1]
-    counts = np.stack(
-        [
-            np.bincount(groups * num_classes + classes, weights=kept, minlength=num_groups * num_classes).reshape(
-                num_groups, num_classes
-            )
-            for classes, kept in (
-                (labels, predictions == labels),
-                (labels, np.ones(len(labels))),
-                (predictions, np.ones(len(labels))),
-            )
-        ]
-    )  # fmt: skip  [3, G, classes]: hits, actual, predicted
-    hits, actual, predicted = np.einsum("rg,cgk->crk", weights, counts.astype(np.float32), optimize=True).astype(
-        np.float64
-    )
-    with np.errstate(invalid="ignore"):  # a class that a resample lacks has no score there
-        per_class = hits / actual if metric == "balanced_accuracy" else 2 * hits / (actual + predicted)
-    scores = np.nanmean(per_class, axis=1)
-    return (scores - scores.mean()) / np.sqrt(len(scores) - 1)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
+import numpy as np
 from scipy import stats
 
 from selfstudy.study._intervals import Component, Estimate
@@ -91,7 +92,7 @@ def smallest_detectable_difference(
     *,
     num_draws: int,
     num_seeds: int,
-    num_test: int,
+    num_test: float,
     labels_per_class: float,
     num_verdicts: int = 1,
     power: float = 0.8,
@@ -102,7 +103,8 @@ def smallest_detectable_difference(
 
     For a row with `num_seeds` seeds on each of `num_draws` draws, against one training a draw, where `num_verdicts`
     verdicts share the probability `error` of a false one (the first step of Holm, so no verdict needs more).
-    What was not varied (one seed, one draw) is not covered, as in the verdicts themselves.
+    `num_test` counts independent test images: the groups, see `effective_groups`. What was not varied (one seed, one
+    draw) is not covered, as in the verdicts themselves.
     """
     scale = labels_per_class**-0.5
     parts = {"test": _known(prior.disputed * scale / num_test, num_test)}
@@ -119,5 +121,15 @@ def smallest_detectable_difference(
     return float(quantiles * estimate.variance**0.5)
 
 
-def _known(variance: float, count: int) -> Component:
+def effective_groups(groups: np.ndarray) -> float:
+    """How many independent images test images in groups, str [T], are worth: their number where each is a group.
+
+    The variance of a mean over groups that are right or wrong as a whole is that over this many images (Kish, Survey
+    Sampling, 1965, ch. 5): the worst case, since before the study nobody knows how alike the images of a group are.
+    """
+    sizes = np.unique(groups, return_counts=True)[1]
+    return float(sizes.sum() ** 2 / np.square(sizes).sum())
+
+
+def _known(variance: float, count: float) -> Component:
     return Component(variance, variance, count)

@@ -4,8 +4,9 @@ T test images, in the order of splits.json. A cell is one evaluation; a run is o
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict
 
@@ -57,7 +58,8 @@ class StudyRecord:
     table: pd.DataFrame  # results.csv, columns COLUMNS, one row per number; no value where a cell failed
     classes: tuple[str, ...]
     num_train: int  # images that labels may be drawn from
-    test_labels: np.ndarray  # int64 [T]
+    fold_size: int  # images of a published draw of labels; 0 where there are none
+    test_labels: np.ndarray  # int64 [T] of classes, or [T, A] of attributes: 1 has it, 0 not, -1 unknown
     test_groups: np.ndarray  # str [T]
     plan: tuple[Mapping[str, object], ...]  # the cells of plan.json, done or not
 
@@ -78,23 +80,31 @@ class StudyRecord:
             table=_read_table(folder / "results.csv"),
             classes=tuple(str(name) for name in _read_list(splits, "classes")),
             num_train=len(_read_list(splits, "train")),
+            fold_size=int(str(read_json(splits).get("fold_size", 0))),
             test_labels=np.asarray(_read_list(splits, "test_labels"), dtype=np.int64),
             test_groups=np.asarray(_read_list(splits, "test_groups"), dtype=str),
             plan=tuple(_read_list(plan, "cells")),
         )
 
     @property
+    def multi_label(self) -> bool:
+        """Whether an image has any number of attributes rather than one class: test_labels is then [T, A]."""
+        return self.test_labels.ndim == 2
+
+    @cached_property
     def runs(self) -> Mapping[RunKey, Path]:
         """The folders of the pretraining runs that have begun, an untrained encoder being a run of no steps."""
         cells = ((cell, self.folder / "cells" / str(cell["hash"])) for cell in self.plan if cell["kind"] == "pretrain")
         return {_run_key(cell): path for cell, path in cells if (path / "run.json").is_file()}
 
-    @property
+    @cached_property
     def metric(self) -> str:
         """The metric that decides: the study's, or by the balance of the test classes (macro_f1 above 2:1)."""
         metric = str(self.settings.get("metric", "by_balance"))
         if metric != "by_balance":
             return metric
+        if self.multi_label:
+            return "macro_auc"  # which no threshold and no balance decides
         counts = np.bincount(self.test_labels)
         return "macro_f1" if counts.max() > 2 * counts[counts > 0].min() else "accuracy"
 
@@ -103,7 +113,7 @@ class StudyRecord:
         """Differences inside it do not matter to the user; 0.01 is one point."""
         return float(self.settings.get("margin", 0.01))  # type: ignore[arg-type]
 
-    @property
+    @cached_property
     def labels(self) -> tuple[str, ...]:
         """The label counts, fewest first."""
         found = [str(labels) for labels in _as_list(self.settings.get("labels", []))]
@@ -111,21 +121,23 @@ class StudyRecord:
         return tuple(sorted(found, key=self.num_labels))
 
     def num_labels(self, labels: str) -> float:
-        """About how many labelled images "10" (per class), "0.1", "total:200" or "all" stand for."""
+        """About how many labelled images "10" (per class), "0.1", "total:200", "fold" or "all" stand for."""
         if labels == "all":
             return float(self.num_train)
+        if labels == "fold":
+            return float(max(1, self.fold_size))
         if labels.startswith("total:"):
             return float(labels.removeprefix("total:"))
         return float(labels) * (len(self.classes) if labels.isdigit() else self.num_train)
 
-    @property
+    @cached_property
     def entries(self) -> Mapping[str, str]:
         """The method of every row that the study asks for, by the row's name, in the order of the study file."""
         asked = [_name_and_method(item) for item in _as_list(self.settings.get("methods", []))]
         extended = self.table[["entry", "method"]].drop_duplicates().itertuples(index=False, name=None)
         return {**dict(asked), **dict(extended)}
 
-    @property
+    @cached_property
     def rows(self) -> tuple[Row, ...]:
         """The rows with results, in the order of the study file."""
         rows = []
@@ -159,12 +171,36 @@ class StudyRecord:
         """Which lines of the table belong to a row, bool."""
         return (self.table["entry"] == row.entry) & (self.table["unlabelled"] == row.unlabelled)
 
+    def backbone(self, row: Row) -> str:
+        """The encoder's name; "none" for a row without one."""
+        return str(self.table.loc[self.of(row), "backbone"].iloc[0])
+
+    def scores_of(self, row: Row) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+        """((protocol, labels), the deciding metric of its cells): columns seed, draw, value, seconds, cell, status.
+
+        By protocol, then fewest labels first; no failed cells, and nothing where no cell has a score.
+        """
+        table = self.table[self.of(row)]
+        protocols = table["protocol"].unique().tolist()
+        table = table[(table["metric"] == self.metric) & (table["split"] == "test") & table["value"].notna()]
+        by_place = dict(iter(table.groupby(["protocol", "labels"], sort=False)))
+        for protocol in protocols:
+            for labels in self.labels:
+                if (protocol, labels) in by_place:
+                    found = by_place[protocol, labels][["seed", "draw", "value", "seconds", "cell", "status"]]
+                    yield (protocol, labels), found.reset_index(drop=True)
+
     def scores(self, row: Row, protocol: str, labels: str) -> pd.DataFrame:
         """The deciding metric of a row's cells: columns seed, draw, value, seconds, cell, status. No failed cells."""
         table = self.table[self.of(row)]
         table = table[(table["protocol"] == protocol) & (table["labels"] == labels) & (table["metric"] == self.metric)]
         table = table[(table["split"] == "test") & table["value"].notna()]
         return table[["seed", "draw", "value", "seconds", "cell", "status"]].reset_index(drop=True)
+
+    def evaluation(self, cell: str) -> dict[str, object]:
+        """The scores.json of an evaluation; nothing where it is missing."""
+        path = self.folder / "cells" / cell / "scores.json"
+        return read_json(path) if path.is_file() else {}
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
@@ -194,19 +230,29 @@ class StudyRecord:
         return tuple(gaps)
 
     def predictions(self, cell: str) -> np.ndarray:
-        """Class per test image, int64 [T], as the cell predicted it. Raises UserError if the file is missing or damaged."""
+        """Class per test image, int64 [T], or attributes, int64 [T, A], as the cell predicted them.
+
+        Raises UserError if the file is missing or damaged.
+        """
+        return self._answers(cell, "predictions")
+
+    def probabilities(self, cell: str) -> np.ndarray:
+        """Of every class or attribute, float32 [T, K]. Raises UserError as `predictions` does."""
+        return self._answers(cell, "probabilities")
+
+    def _answers(self, cell: str, name: str) -> np.ndarray:
         path = self.folder / "cells" / cell / "predictions.safetensors"
         try:
-            predictions = safetensors.numpy.load_file(path)["predictions"]
+            answers = safetensors.numpy.load_file(path)[name]
         except (OSError, KeyError, safetensors.SafetensorError):
             raise UserError(
                 f"{path} is missing or damaged; delete the folder {path.parent.name} and run the study again"
             ) from None
-        if predictions.shape != self.test_labels.shape:
+        if len(answers) != len(self.test_labels):
             raise UserError(
-                f"{path} holds {len(predictions)} predictions, but the study tests on {len(self.test_labels)} images"
+                f"{path} holds {len(answers)} predictions, but the study tests on {len(self.test_labels)} images"
             )
-        return predictions
+        return answers
 
     def run_card(self, path: Path) -> dict[str, object]:
         """The run.json of a run folder."""

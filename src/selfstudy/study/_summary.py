@@ -2,11 +2,22 @@
 
 from typing import Literal, TypedDict
 
+from selfstudy.study._findings import (
+    ClassScore,
+    ClassSupport,
+    LabelRange,
+    LabelsSaved,
+    Plateau,
+    RankAgreement,
+    TimeTo,
+    TradeOff,
+)
 from selfstudy.study._power import Decide
 from selfstudy.study._record import Gap, Kind
 
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
-StatementKind = Literal["supervised", "untrained", "best"]
+ChosenBy = Literal["validation", "validation at more labels", "test"]
+StatementKind = Literal["supervised", "untrained", "best", "winner"]  # "winner": only in Winner["against"]
 
 
 class Statement(TypedDict):
@@ -51,6 +62,9 @@ class Crossover(TypedDict):
     missing_at: list[str]
     pays_up_to: str | None  # better there and at every smaller label count of the study
     supervised_from: str | None  # supervised is better or equivalent there and at every larger label count
+    catches_up: LabelRange  # where supervised has the same score as a: by means, and by the ends of the intervals
+    fewest: float  # labelled images of the label counts at which both have scores
+    most: float
 
 
 class Point(TypedDict):
@@ -104,6 +118,34 @@ class Conditions(TypedDict):
     backbones: list[str]
     protocols: list[str]
     labels: list[str]  # fewest first
+    transductive: bool  # whether methods were pretrained on the test images too, without their labels
+
+
+class ValidationScore(TypedDict):
+    """What a row scored in cross-validation inside the label budget: no test image was read."""
+
+    row: str
+    mean: float  # over the seeds and draws that all rows of the list have
+    num_cells: int
+
+
+class Winner(TypedDict):
+    """The row to take at a label count. Chosen first, by validation; looked at on the test images only then."""
+
+    labels: str
+    row: str
+    protocol: str
+    chosen_by: ChosenBy  # "test": its score here is optimistic
+    chosen_at: str  # the label count whose scores chose
+    candidates: list[ValidationScore]  # best first; with "test", means on the test images
+    unranked: list[str]  # rows with test scores that no validation score could put in order
+    mean: float  # of the row, on the test images at `labels`
+    low: float
+    high: float
+    confidence: float
+    against: list[Statement]  # kind "winner": on the test images, against supervised, untrained and the runner-up
+    best_on_test: str  # the row with the highest mean on the test images, after the fact
+    regret: float  # how much higher that mean is
 
 
 class Summary(TypedDict):
@@ -121,3 +163,11 @@ class Summary(TypedDict):
     statements: list[Statement]
     crossovers: list[Crossover]
     costs: list[Cost]
+    winners: list[Winner]  # one for every label count with two rows or more
+    test_classes: list[ClassSupport]  # rarest first, MOST_CLASSES at most
+    class_scores: list[ClassScore]  # of those classes: every row, by the protocol that decides for it
+    labels_saved: list[LabelsSaved]
+    plateaus: list[Plateau]  # nothing where the study has one fraction of the unlabelled images
+    times_to: list[TimeTo]
+    agreements: list[RankAgreement]  # nothing where the study has one protocol, or fewer than three rows with two
+    trade_offs: list[TradeOff]

@@ -16,7 +16,7 @@ from selfstudy.encoder import Encoder
 from selfstudy.errors import MissingWeights, RunError
 from selfstudy.evaluation import Protocol, Task, features
 from selfstudy.explain.map import embedding_map
-from selfstudy.images import ImageSet
+from selfstudy.images import ImageSet, feed_for
 from selfstudy.progress import Progress
 from selfstudy.rng import Rng
 from selfstudy.study.material import Material
@@ -93,13 +93,16 @@ class Bench:
         scores = protocol(cell.work.config).run(
             self._task(cell, cell.work, protocol.needs), Rng.from_seed(cell.seed).fork("protocol")
         )
-        predictions = {"predictions": scores.predictions.to(torch.int64).contiguous()}
-        files.write_bytes(folder / "predictions.safetensors", safetensors.torch.save(predictions))
+        answers = {"predictions": scores.predictions.to(torch.int64).contiguous()}
+        if scores.probabilities is not None:
+            answers["probabilities"] = scores.probabilities.half().contiguous()  # to three digits: enough to sort and bin
+        files.write_bytes(folder / "predictions.safetensors", safetensors.torch.save(answers))
         record = {
             "metrics": dict(scores.metrics),
             "chosen": dict(scores.chosen),
             "seconds": scores.seconds,
             "costs": dict(scores.costs),
+            "details": dict(scores.details),
         }
         files.write_json(folder / "scores.json", record)  # last: its presence means that the cell is done
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
@@ -157,7 +160,7 @@ class Bench:
             encoder = self.untrained(start)
         else:
             encoder = published(start.backbone, start.weights, images.channels)
-        encoder = replace(encoder, feed=replace(encoder.feed, fit=images.fit))
+        encoder = replace(encoder, feed=feed_for(encoder.feed, images))
         encoder.save(folder)
         card: dict[str, Any] = {
             "method": cell.method,

@@ -13,8 +13,10 @@ from selfstudy.evaluation.finetune import Config as FinetuneConfig
 from selfstudy.evaluation.finetune import Finetune
 from selfstudy.progress import duration
 from selfstudy.rng import Rng
-from selfstudy.study._power import smallest_detectable_difference
+from selfstudy.study._classes import supports
+from selfstudy.study._power import effective_groups, smallest_detectable_difference
 from selfstudy.study.cell import FEATURE_BATCH, Bench, Outcome
+from selfstudy.study.material import Material
 from selfstudy.study.plan import PRETRAINED, Cell, Evaluation, Published, Untrained, default_stem
 from selfstudy.study.settings import BASELINES, Label, StudySettings
 from selfstudy.training import RunSettings, measure_seconds_per_step
@@ -28,6 +30,7 @@ PROBE_SECONDS_AT_LEAST = 0.05
 TRUSTED_SECONDS = 30.0  # of the estimate, before the pace seen weighs more: some groups of cells
 WEIGHT_BYTES = 4
 CELL_BYTES = 4096  # its three small JSON files
+MOST_NAMED = 5  # rare classes in one line
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ def describe(
     ]
     if material.excluded:
         lines.append(
-            f"{material.excluded} images are left out of pretraining: copies of test images, or of their groups"
+            f"{len(material.excluded)} images are left out of pretraining: near-duplicates of test images, or of their groups "
+            f"(splits.json names them; the first: {material.excluded[0]})"
         )
     if skipped := material.skipped:
         lines.append(
@@ -91,7 +95,23 @@ def describe(
     lines.append(
         f"the smallest difference it is likely to find, in points of {settings.metric}, by labels: {', '.join(differences)}"
     )
-    return lines
+    return lines + _rare_classes(material)
+
+
+def _rare_classes(material: Material) -> list[str]:
+    """What the test images cannot say of the classes of which they hold few; nothing where there are none."""
+    rows, images = material.split.test_rows, material.images
+    assert images.labels is not None
+    found = supports(images.labels[torch.from_numpy(rows)].numpy(), images.groups[rows], images.classes)
+    rare = [
+        f"{each['name']} ({each['num_test_groups']}: +-{100 * each['half_width']:.0f} points)"
+        for each in found
+        if each["rare"]
+    ]
+    if not rare:
+        return []
+    more = f" and {len(rare) - MOST_NAMED} more" if len(rare) > MOST_NAMED else ""
+    return [f"rare in the test images, so that recall will be known roughly: {', '.join(rare[:MOST_NAMED])}{more}"]
 
 
 def smallest_difference(settings: StudySettings, bench: Bench, label: Label) -> float:
@@ -101,7 +121,7 @@ def smallest_difference(settings: StudySettings, bench: Bench, label: Label) -> 
     return smallest_detectable_difference(
         num_draws=settings.num_draws(label),
         num_seeds=settings.seeds,
-        num_test=len(bench.material.split.test_rows),
+        num_test=effective_groups(bench.material.images.groups[bench.material.split.test_rows]),
         labels_per_class=num_labels / len(bench.material.images.classes),
         num_verdicts=max(1, learned),
     )

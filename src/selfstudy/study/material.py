@@ -9,9 +9,20 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from selfstudy.encoder import match_channels
 from selfstudy.errors import UserError
-from selfstudy.images import ImageSet, LabelDraw, Skipped, Split, SplitRecord, draw_labels, draw_unlabelled, load, split
+from selfstudy.images import (
+    ImageSet,
+    LabelDraw,
+    Skipped,
+    Split,
+    SplitRecord,
+    draw_labels,
+    draw_unlabelled,
+    have_twins,
+    load,
+    split,
+)
+from selfstudy.progress import Progress
 from selfstudy.rng import Rng
 from selfstudy.study.settings import Label, StudySettings
 
@@ -22,6 +33,8 @@ class SavedSplit(SplitRecord):
     asked_test: float
     split_seed: int
     skipped: list[dict[str, str]]  # files that could not be read, and why
+    excluded: list[str]  # images that were kept from pretraining: of test images' groups, or near-duplicates of them
+    notes: list[str]  # what whoever reads the results should know of the images
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +44,9 @@ class Material:
     images: ImageSet  # the labelled set, test images included
     split: Split
     pool: ImageSet  # what methods are pretrained on: no labels, no test image
-    excluded: int  # images that may not be pretrained on: copies of test images, or of their groups
+    excluded: Sequence[
+        str
+    ]  # paths of images that may not be pretrained on: near-duplicates of test images, or of their groups
     rng: Rng  # decides split and draws
     others: Mapping[str, ImageSet] = field(
         default_factory=dict
@@ -57,55 +72,61 @@ class Material:
     @cached_property
     def train_content(self) -> str:
         """Of the training images without their labels."""
-        return _digest([_format(self.images), self.images.ids[self.split.train_rows].tolist()])
+        return _digest([self.images.format, self.images.ids[self.split.train_rows].tolist()])
 
     def labelled_content(self, rows: np.ndarray) -> str:
         """Of labelled rows, in order: pictures, labels and groups, wherever they lie and whatever else there is."""
         assert self.images.labels is not None
         labels = self.images.labels[torch.from_numpy(rows)].tolist()
         return _digest([
-            _format(self.images), self.images.ids[rows].tolist(), labels, self.images.groups[rows].tolist(), self.images.classes,
+            self.images.format, self.images.ids[rows].tolist(), labels, self.images.groups[rows].tolist(), self.images.classes,
         ])  # fmt: skip
 
     def pool_content(self, rows: np.ndarray) -> str:
         """Of rows of the pool, in order: pictures alone."""
-        return _digest([_format(self.pool), self.pool.ids[rows].tolist()])
+        return _digest([self.pool.format, self.pool.ids[rows].tolist()])
 
     def other_content(self, source: str) -> str:
         """Of all images of another source."""
-        return _digest([_format(self.others[source]), self.others[source].ids.tolist()])
+        return _digest([self.others[source].format, self.others[source].ids.tolist()])
 
 
-def gather(settings: StudySettings, earlier: SavedSplit | None) -> Material:
+def gather(settings: StudySettings, earlier: SavedSplit | None, progress: Progress | None = None) -> Material:
     """Load the images and divide them. `earlier` is the study's splits.json, if there is one: nobody changes sides."""
+    progress = progress or Progress(quiet=True)
     rng = Rng.from_seed(settings.split_seed)
     unlabelled_source, labelled_source = _sources(settings)
-    images = _load(settings, labelled_source, labelled=True)
+    images = _load(settings, labelled_source, progress, labelled=True)
     test = settings.test if settings.test < 1 else int(settings.test)
     if earlier and (earlier.get("asked_test"), earlier.get("split_seed")) != (settings.test, settings.split_seed):
         earlier = None  # another division was asked for
     parts = split(images, test=test, rng=rng, earlier=earlier)
+    everything = images if unlabelled_source is None else _load(settings, unlabelled_source, progress, labelled=False)
+    apart = (
+        np.ones(len(everything), dtype=bool) if settings.transductive else _apart_from_test(everything, images, parts)
+    )
+    pool = everything.select(np.flatnonzero(apart))
+    if not len(pool):
+        raise UserError(
+            f"all images of {everything.name} are test images of {images.name}, so nothing is left to pretrain on"
+        )
     if unlabelled_source is None:
-        pool = images.select(parts.train_rows)
-        excluded = len(images) - len(pool) - len(parts.test_rows)
-    else:
-        everything = _load(settings, unlabelled_source, labelled=False)
-        pool = everything.select(_apart_from_test(everything, images, parts))
-        excluded = len(everything) - len(pool)
-        if not len(pool):
-            raise UserError(
-                f"all images of {everything.name} are test images of {images.name}, so nothing is left to pretrain on"
-            )
+        apart[parts.test_rows] = True  # the test images themselves are where they belong
     channels = max(images.channels, pool.channels)
-    images = replace(images, images=match_channels(images.images, channels))
-    pool = replace(pool, images=match_channels(pool.images, channels), labels=None, classes=(), parts=None)
     others = {}
     for entry in settings.entries:
         if name := own_source(entry.overrides):
-            found = _load(settings, entry.overrides["data"], labelled=False)
-            found = found.select(_apart_from_test(found, images, parts))
-            others[name] = replace(found, images=match_channels(found.images, channels))
-    return Material(images, parts, pool, excluded, rng, others)
+            found = _load(settings, entry.overrides["data"], progress, labelled=False)
+            rows = np.flatnonzero(_apart_from_test(found, images, parts))
+            others[name] = found.select(rows).with_channels(channels)
+    return Material(
+        images=images.with_channels(channels),
+        split=parts,
+        pool=replace(pool.with_channels(channels), labels=None, classes=(), parts=None),
+        excluded=everything.paths[~apart].tolist(),
+        rng=rng,
+        others=others,
+    )
 
 
 def own_source(overrides: Mapping[str, object]) -> str:
@@ -120,6 +141,8 @@ def saved_split(material: Material, settings: StudySettings) -> SavedSplit:
         "asked_test": settings.test,
         "split_seed": settings.split_seed,
         "skipped": [asdict(skipped) for skipped in material.skipped],
+        "excluded": list(material.excluded),
+        "notes": list(dict.fromkeys([*material.images.notes, *material.pool.notes])),
     }
 
 
@@ -128,6 +151,8 @@ def decide_metric(settings: StudySettings, material: Material) -> StudySettings:
     if settings.metric != "by_balance":
         return settings
     assert material.images.labels is not None
+    if material.images.multi_label:
+        return replace(settings, metric="macro_auc")
     labelled = material.images.labels[material.images.labels >= 0]
     counts = torch.bincount(labelled, minlength=len(material.images.classes))
     return replace(settings, metric="macro_f1" if int(counts.max()) > 2 * int(counts.min()) else "accuracy")
@@ -148,35 +173,39 @@ def _sources(settings: StudySettings) -> tuple[object | None, object]:
     return data.get("unlabelled"), data["labelled"]
 
 
-def _load(settings: StudySettings, source: object, *, labelled: bool) -> ImageSet:
+def _load(settings: StudySettings, source: object, progress: Progress, *, labelled: bool) -> ImageSet:
     return load(
         source,  # type: ignore[arg-type]
-        image_size=settings.image_size,
         labelled=labelled,
+        progress=progress,
+        image_size=settings.image_size,
         fit=settings.fit,
+        tiles=settings.tiles,
+        channels=settings.channels,
+        levels=settings.levels,
+        near_duplicates=settings.near_duplicates,
         most_unreadable=settings.most_unreadable,
     )
 
 
 def _apart_from_test(everything: ImageSet, images: ImageSet, split: Split) -> np.ndarray:
-    """Positions of the images that are no test image's copy and of no test image's group, in either source's grouping."""
+    """Bool [N]: the images that are no copy of a test image, nor near-duplicate, nor of its group in either grouping."""
     test_content = {_content(name) for name in images.ids[split.test_rows].tolist()}
-    groups = everything.groups.tolist()
-    copied = {
-        group for group, name in zip(groups, everything.ids.tolist(), strict=True) if _content(name) in test_content
-    }
-    taken = copied | set(images.groups[split.test_rows].tolist())
-    return np.flatnonzero([group not in taken for group in groups])
+    groups, ids = everything.groups.tolist(), everything.ids.tolist()
+    alike = np.array([_content(name) in test_content for name in ids])
+    if everything is not images and everything.looks is not None and images.looks is not None:
+        test = images.select(split.test_rows)
+        assert test.looks is not None
+        alike |= have_twins(everything.looks, everything.images, test.looks, test.images)
+    taken = {group for group, copied in zip(groups, alike.tolist(), strict=True) if copied}
+    taken |= set(images.groups[split.test_rows].tolist())
+    apart = np.array([group not in taken for group in groups])
+    return apart if everything.parts is None else apart & (everything.parts != "test")
 
 
 def _content(name: str) -> str:
-    """An id without the number that tells equal pictures apart."""
-    return name.partition("-")[0]
-
-
-def _format(images: ImageSet) -> Sequence[object]:
-    """How pictures became arrays, as far as their ids do not say it."""
-    return [list(images.images.shape[1:]), images.image_size, images.fit]
+    """An id without the numbers that tell tiles and equal pictures apart."""
+    return name.partition("-")[0].partition(":")[0]
 
 
 def _digest(value: object) -> str:

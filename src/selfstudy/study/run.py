@@ -120,7 +120,7 @@ def prepare(settings: StudySettings, folder: Path, progress: Progress) -> Study:
         torch.set_num_threads(settings.threads)
     splits = folder / "splits.json"
     earlier = json.loads(splits.read_text(encoding="utf-8")) if splits.is_file() else None
-    material = gather(settings, earlier)
+    material = gather(settings, earlier, progress)
     settings = decide_metric(settings, material)
     device = default_device() if settings.device == "best" else torch.device(settings.device)
     bench = Bench(folder, material, device, progress)

@@ -11,14 +11,18 @@ import yaml
 from pydantic import Field
 
 from selfstudy import catalog, config
+from selfstudy.encoder import Tiles
 from selfstudy.errors import UserError, nearest
+from selfstudy.images import Levels
 
 BASELINES = ("majority", "random", "supervised", "pretrained")  # rows that no file of methods/ stands for
 BUILT_IN = Path(__file__).parent.parent / "studies"
 
 Source = str | Mapping[str, object]  # one word, a path, or the keys of a source; images.load reads it
 Label = int | float | str  # 10: per class; 0.1: a fraction; "total:200"; "all"
-Metric = Literal["accuracy", "macro_f1", "balanced_accuracy"]
+Metric = Literal[
+    "accuracy", "macro_f1", "balanced_accuracy", "macro_accuracy", "macro_auc", "mean_average_precision"
+]  # as in evaluation/_metrics.py, without torch
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -40,11 +44,17 @@ class StudySettings:
     data: Source  # or {unlabelled: ..., labelled: ...}
     image_size: Annotated[int, Field(ge=8)]  # pixels a side of what an encoder sees
     fit: Literal["crop", "pad", "squash"] = "crop"  # how a picture that is not square becomes square
+    tiles: Tiles | None = None  # how pages are cut, {side: 512, scale: 0.5, most: 16, blank: 0.03}; none: whole pictures
+    channels: Annotated[int, Field(ge=0)] = 0  # 0: grey if every picture is, else colour
+    levels: Levels = "percentiles"  # what becomes black and white above 8 bits: percentiles of the set, full, or numbers
+    near_duplicates: bool = True  # whether pictures that are one picture, saved twice, share a group
+    transductive: bool = False  # whether methods may be pretrained on test images too, without their labels
     most_unreadable: Annotated[float, Field(ge=0, le=1)] = 0.05  # the share of files that may be unreadable
     test: Annotated[float, Field(gt=0)] = 0.2  # below one the share of labelled images, else their number
     split_seed: int = 0
     metric: Metric | Literal["by_balance"] = "by_balance"  # macro_f1 above 2:1 imbalance, else accuracy
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.01  # differences inside it do not matter to you
+    time_to: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()  # scores to say how soon they are reached; none: one that half the rows reach
     backbone: str = "resnet18"  # the same for every row
     methods: tuple[str | Mapping[str, Mapping[str, object]], ...]
     views: str | tuple[str | Mapping[str, object], ...] | Mapping[str, object] = field(default_factory=dict)
@@ -133,7 +143,7 @@ def read(study: str = "digits", overrides: Mapping[str, object] | None = None) -
 def validate(values: Mapping[str, object], place: str) -> StudySettings:
     """Checked settings from plain values: one value stands for a list of one, and "10" for 10."""
     values = dict(values)
-    for key in ("labels", "unlabelled", "protocols", "methods"):
+    for key in ("labels", "unlabelled", "protocols", "methods", "time_to"):
         if key in values:
             values[key] = _as_list(values[key])
     if "labels" in values:
@@ -149,7 +159,7 @@ def _label(value: object) -> object:
 
 
 def _check_label(label: Label) -> None:
-    if label == "all" or (isinstance(label, int) and label >= 1):
+    if label in ("all", "fold") or (isinstance(label, int) and label >= 1):
         return
     if label == 1.0:
         raise ValueError("labels is 1.0, which could mean one label per class or all of them: write 1 or all")
@@ -162,7 +172,7 @@ def _check_label(label: Label) -> None:
         and int(label[6:])
     ):
         return
-    raise ValueError(f"labels is {label}: give a whole number per class, a fraction below one, total:N or all")
+    raise ValueError(f"labels is {label}: give a whole number per class, a fraction below one, total:N, fold or all")
 
 
 def _entry(item: str | Mapping[str, Mapping[str, object]]) -> Entry:
@@ -224,4 +234,4 @@ def _plain(value: object) -> object:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(item) for item in value]
-    return value
+    return dataclasses.asdict(value) if isinstance(value, Tiles) else value

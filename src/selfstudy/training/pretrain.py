@@ -16,7 +16,7 @@ import torch
 from selfstudy import catalog, config, files
 from selfstudy.encoder import Backbone, BackboneSpec, Encoder, Feed, Region, build_backbone
 from selfstudy.errors import RunError
-from selfstudy.images import ImageSet, channel_statistics
+from selfstudy.images import ImageSet, channel_statistics, feed_for
 from selfstudy.method import Method
 from selfstudy.progress import Progress
 from selfstudy.rng import Rng
@@ -96,7 +96,7 @@ def pretrain(
         files.write_json(folder / "run.json", {**card, "status": "failed", "error": str(error)})
         raise
     backbone, feed = method.encoder()
-    feed = replace(feed, fit=images.fit)
+    feed = feed_for(feed, images)
     backbone.to(memory_format=torch.contiguous_format)  # as it comes from the disk, so that both give the same bits
     encoder = Encoder(backbone, feed, {name: card[name] for name in ("method", "settings", "data", "seed", "versions")})
     encoder.save(folder)
@@ -126,7 +126,7 @@ def untrained(backbone: str, stem: str, images: ImageSet, seed: int) -> Encoder:
     with Rng.from_seed(seed).fork("initial weights").seeding_torch():
         return Encoder(
             build_backbone(spec),
-            Feed(size=images.image_size, channels=images.channels, fit=images.fit),
+            feed_for(Feed(size=images.image_size, channels=images.channels), images),
             {"method": "random", "seed": seed},
         )
 
