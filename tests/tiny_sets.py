@@ -45,9 +45,15 @@ def cifar100(root: Path, size: int = 8) -> Path:
     folder.mkdir(parents=True)
     for number, name in enumerate(("train", "test")):
         fine = [(7 * row) % 100 for row in range(size)]
-        content = {"data": noise(number, size, 3072), "fine_labels": fine, "coarse_labels": [label // 5 for label in fine]}
+        content = {
+            "data": noise(number, size, 3072),
+            "fine_labels": fine,
+            "coarse_labels": [label // 5 for label in fine],
+        }
         _pickle(folder / name, content)
-    _pickle(folder / "meta", {"fine_label_names": [f"thing {number}" for number in range(100)], "coarse_label_names": []})
+    _pickle(
+        folder / "meta", {"fine_label_names": [f"thing {number}" for number in range(100)], "coarse_label_names": []}
+    )
     return root
 
 
@@ -110,7 +116,9 @@ def celeba(root: Path, size: int = 12, shape: tuple[int, int] = (22, 18)) -> Pat
     people = [1000 + row // 2 + 500 * (part == 2) for row, part in enumerate(parts)]
     marks = [["-1", "1"][row >> bit & 1] for row in range(size) for bit in range(len(ATTRIBUTES))]
     width = len(ATTRIBUTES)
-    lines = [f"{name} {' '.join(f'{mark:>2}' for mark in marks[row * width :][:width])}" for row, name in enumerate(names)]
+    lines = [
+        f"{name} {' '.join(f'{mark:>2}' for mark in marks[row * width :][:width])}" for row, name in enumerate(names)
+    ]
     _lines(root / "list_attr_celeba.txt", [str(size), " ".join(ATTRIBUTES) + " ", *lines])
     _lines(root / "list_eval_partition.txt", [f"{name} {part}" for name, part in zip(names, parts, strict=True)])
     _lines(root / "identity_CelebA.txt", [f"{name} {person}" for name, person in zip(names, people, strict=True)])
@@ -225,7 +233,8 @@ def accept(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
         monkeypatch.setattr(loader, "resources", [(file, md5(folder / file)) for file, _ in loader.resources])
         monkeypatch.setattr(loader, "mirrors", [f"{unreachable}/"])
     files = {
-        name: [f"{unreachable}/{file}", file, md5(root / file)] for name, (_, file, _) in datasets.SVHN.split_list.items()
+        name: [f"{unreachable}/{file}", file, md5(root / file)]
+        for name, (_, file, _) in datasets.SVHN.split_list.items()
     }
     monkeypatch.setattr(datasets.SVHN, "split_list", files)
 

@@ -25,6 +25,7 @@ from selfstudy.images import load as load_images
 from selfstudy.model import Model
 from selfstudy.progress import Progress
 from selfstudy.report import write as write_report
+from selfstudy.report import write_pair
 from selfstudy.study import run as study_run
 from selfstudy.study import settings as study_settings
 from selfstudy.training import Run, RunSettings, default_device, load_run, resolve
@@ -220,7 +221,6 @@ def explain(
             found = explaining.Source.open(Path(source).expanduser())
     pictures = data if isinstance(data, ImageSet) else _perhaps_labelled(found.encoder, data, settings.labelled)
     folder = Path(out).expanduser() if out else Path("explain")
-    folder.mkdir(parents=True, exist_ok=True)
     with Progress(quiet=quiet) as progress:
         return explaining.explain(found, pictures, settings, folder, device=default_device(), progress=progress)
 
@@ -265,9 +265,19 @@ def cell(folder: str | Path, name: str, /, *, quiet: bool = False) -> str:
         return study_run.run_cell(Path(folder).expanduser(), name, progress=progress)
 
 
-def report(folder: str | Path) -> Path:
-    """Write the report of a study from what it has so far; the path of the page."""
-    return write_report(Path(folder).expanduser())
+def report(folder: str | Path, other: str | Path = "", /, *, out: str | Path = "", figures: bool = False) -> Path:
+    """Write the report of a study from what it has so far, or a page that holds it against `other`; the path of the page.
+
+    With `figures` also figures/ and tables/ for a paper, beside the report. `out` is where the page of two studies goes, by
+    default compare-OTHER.html in `folder`. Raises UserError if there is no study, or if `out` or `figures` has no meaning.
+    """
+    if not other:
+        if out:
+            raise UserError("report: out is where a page of two studies goes; the report of one lies in its folder")
+        return write_report(Path(folder).expanduser(), figures=figures)
+    if figures:
+        raise UserError("report: figures are written for one study at a time")
+    return write_pair(Path(folder).expanduser(), Path(other).expanduser(), Path(out).expanduser() if out else None)
 
 
 def finish(folder: str | Path, /, *, row: str = "", quiet: bool = False) -> Model:

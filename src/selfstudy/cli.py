@@ -267,18 +267,26 @@ def export(
         _print(f"Written and checked against the encoder. {how}")
 
 
-@app.command(usage="Usage: selfstudy report STUDY [OPTIONS]")
-def report(study: Path, /, *, json: Json = False) -> None:
-    """Write report.html again from what a study has so far, finished or not.
+@app.command(usage="Usage: selfstudy report STUDY [OTHER] [OPTIONS]")
+def report(
+    study: str, other: Annotated[str, Parameter(show_default=False)] = "", /, *, figures: Switch = False, out: File = "", json: Json = False
+) -> None:
+    """Write report.html again from what a study has so far, finished or not, or compare it with another study.
 
     Parameters
     ----------
     study
         Folder of a study.
+    other
+        Folder of a second study: a page is written that holds both against each other.
+    figures
+        Write all figures as SVG and PNG and all tables as CSV and LaTeX too, into figures/ and tables/ of the study.
+    out
+        Where the page of two studies goes; by default compare-OTHER.html in the folder of the first.
     """
     from selfstudy import api
 
-    path = api.report(study)
+    path = api.report(study, other, figures=figures, out=out)
     if json:
         _print_json({"report": str(path)})
     else:

@@ -230,7 +230,7 @@ def test_the_split_of_clamm_never_changes(tmp_path):
     tiny_sets.clamm(tmp_path, shape=(4, 4))
     listing = listed(f"clamm:{tmp_path}")
     tested = [path.stem[-2:] for path, part in zip(listing.pictures, listing.parts, strict=True) if part == "test"]
-    assert sorted(tested) == "03 08 12 14 15 22 24 29 33 43 45 46".split()
+    assert sorted(tested) == ["03", "08", "12", "14", "15", "22", "24", "29", "33", "43", "45", "46"]
 
 
 def test_pages_of_a_manuscript_stay_together(tmp_path):
@@ -314,12 +314,30 @@ def test_webdataset_shards(tmp_path):
     assert listed(f"wds:{pattern}", labelled=False).labels == ()
 
 
+def test_a_shard_is_indexed_once_until_it_changes(tmp_path, monkeypatch):
+    """100,000 headers take seconds. Mutations: index at every start; never again; a damaged index believed."""
+    pattern = tiny_sets.webdataset(tmp_path, shards=1)
+    first = listed(f"wds:{pattern}")
+    opened: list[object] = []
+    real = tarfile.open
+    monkeypatch.setattr(tarfile, "open", lambda *given, **named: opened.append(given) or real(*given, **named))
+    assert [picture.name for picture in listed(f"wds:{pattern}").pictures] == [p.name for p in first.pictures]
+    assert not opened
+    [index] = (tmp_path / "cache" / "shards" / "index").iterdir()
+    index.write_text(index.read_text()[:-20])
+    assert len(listed(f"wds:{pattern}").pictures) == 6
+    assert len(opened) == 1
+    tiny_sets.webdataset(tmp_path, shards=1, per_shard=7)
+    assert len(listed(f"wds:{pattern}").pictures) == 7
+
+
 def test_the_library_reads_the_same_samples_from_a_shard(tmp_path):
     """An independent reader: webdataset's own. Also long names, which tar keeps in members of their own."""
     from webdataset.tariterators import group_by_keys, tar_file_iterator
 
     samples = {
-        f"{'long/' * 30}{row:03d}": {"jpg": tiny_sets.encoded(row, "JPEG"), "cls": str(row).encode()} for row in range(5)
+        f"{'long/' * 30}{row:03d}": {"jpg": tiny_sets.encoded(row, "JPEG"), "cls": str(row).encode()}
+        for row in range(5)
     }
     for number, format in enumerate((tarfile.PAX_FORMAT, tarfile.GNU_FORMAT)):
         shard = tiny_sets.shard(tmp_path / f"{number}.tar", samples, format)
@@ -379,6 +397,21 @@ def test_remote_shards_are_fetched_once(tmp_path, server, capfd):
     assert [picture.name for picture in again.pictures] == [picture.name for picture in listing.pictures]
     piped = listed(f"wds:pipe:cat {folder}/two/bags-00{{0..1}}.tar")
     assert len(piped.pictures) == 12
+
+
+def test_an_archive_that_was_put_there_by_hand_is_unpacked(tmp_path, monkeypatch):
+    """As the error advises where there is no network. Mutation: fetch whatever lies there."""
+    from torchvision.datasets import CIFAR100
+
+    tiny_sets.cifar100(tmp_path / "elsewhere")
+    (tmp_path / "data").mkdir()
+    with tarfile.open(tmp_path / "data" / CIFAR100.filename, "w:gz") as archive:
+        archive.add(tmp_path / "elsewhere" / CIFAR100.base_folder, CIFAR100.base_folder)
+    tiny_sets.accept(monkeypatch, tmp_path / "elsewhere")
+    monkeypatch.setattr(CIFAR100, "tgz_md5", tiny_sets.md5(tmp_path / "data" / CIFAR100.filename))
+    assert len(listed(f"cifar100:{tmp_path / 'data'}").pictures) == 16
+    (tmp_path / "data" / CIFAR100.base_folder / "meta").unlink()
+    assert len(listed(f"cifar100:{tmp_path / 'data'}").pictures) == 16
 
 
 def test_a_set_is_downloaded_by_torchvisions_loader(tmp_path, monkeypatch, server):

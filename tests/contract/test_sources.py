@@ -55,7 +55,14 @@ PLACES = {
     "wds": tiny_sets.webdataset,
 }
 UNLABELLED = {"noise", "single"}  # controls: nothing in them has a name
-FETCHED = {"cifar10", "cifar100", "fashionmnist", "mnist", "stl10", "svhn"}  # they may lie in the cache, without a place
+FETCHED = {
+    "cifar10",
+    "cifar100",
+    "fashionmnist",
+    "mnist",
+    "stl10",
+    "svhn",
+}  # they may lie in the cache, without a place
 
 
 @pytest.fixture(params=NAMES)

@@ -28,8 +28,10 @@ FAULTS = {
     "erosion": [{"size": 0}, {"ink": 1}],
     "flip": [{"p": -0.1}, {"vertical": "upside"}],
     "grey": [{"p": 2}],
+    "intensity": [{"brightness": 1.5}, {"contrast": -1}, {"gamma": 5}],
     "jitter": [{"brightness": -0.1}, {"contrast": float("inf")}, {"hue": 0.6}, {"p": float("nan")}],
     "noise": [{"std": [0, 0]}, {"std": [0, 2]}, {"std": [0.2, 0.1]}, {"std": 0.1}],
+    "quarter": [{"p": 2}],
     "solarise": [{"threshold": 1.5}],
 }  # fmt: skip
 

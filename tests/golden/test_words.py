@@ -50,7 +50,7 @@ def digits() -> Summary:
         conditions={
             "data": "mnist5k", "num_train": 4000, "num_test_images": 1000, "num_test_groups": 1000, "classes": list("0123456789"),
             "image_size": 28, "backbones": ["conv4"], "protocols": ["linear", "knn"], "labels": ["1", "10", "all"],
-            "transductive": False,
+            "num_folds": 0, "transductive": False,
         },
         rows=[
             RowCard(row=row, kind=kind, protocol="linear", num_runs=2, num_collapsed=0, num_failed=0)

@@ -52,3 +52,21 @@ def standardise(values: np.ndarray, pool: np.ndarray) -> np.ndarray:
         deviation = math.sqrt(sum((value - mean) ** 2 for value in known) / len(known))
         columns.append((column - mean) / (deviation if deviation > 1e-9 else 1.0))
     return np.stack(columns, axis=1)
+
+
+def knn_attributes(bank: np.ndarray, marks: np.ndarray, query: np.ndarray, k: int, temperature: float) -> list[float]:
+    """The share of the votes of the k nearest that say it has each attribute; unknown marks do not vote."""
+    similarities = [cosine(query.tolist(), row.tolist()) for row in bank]
+    nearest = sorted(range(len(bank)), key=lambda row: -similarities[row])[:k]
+    shares = []
+    for attribute in range(marks.shape[1]):
+        column = marks[:, attribute].tolist()
+        voters = [row for row in nearest if column[row] != -1]
+        votes = [math.exp(similarities[row] / temperature) for row in voters]
+        if voters:
+            having = sum(vote for vote, row in zip(votes, voters, strict=True) if column[row] == 1)
+            shares.append(having / sum(votes))
+        else:
+            known = [mark for mark in column if mark != -1]
+            shares.append(known.count(1) / len(known))
+    return shares

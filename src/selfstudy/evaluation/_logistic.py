@@ -105,6 +105,8 @@ def fit_probe(
         "chosen_by": FIXED if fold is None else CROSS_VALIDATED,
         "converged": "yes" if all(converged) else f"no: {converged.count(False)} of {len(converged)} fits did not",
     }
+    if best.score is not None:
+        chosen["validation_score"] = best.score
     if settings.class_weight != "none":
         chosen["class_weight"] = best.class_weight
     if fold is not None and (lonely := _folds_of_one_class(labels, fold)):

@@ -88,9 +88,11 @@ class KNN(Protocol[Config]):
         started = time.perf_counter()
         bank = F.normalize(task.features[task.train_rows], dim=1)
         queries = F.normalize(task.features[task.test_rows], dim=1)
-        k, chosen_by = self._choose(bank, task, rng)
+        k, chosen_by, score = self._choose(bank, task, rng)
         shares = [self._vote(part @ bank.T, task, [k])[0] for _, part in self._chunks(queries, bank, task)]
         chosen: dict[str, float | int | str] = {"num_neighbours": k, "chosen_by": chosen_by}
+        if score is not None:
+            chosen["validation_score"] = score
         return task.scores(torch.cat(shares), chosen, time.perf_counter() - started)
 
     def _vote(self, similarity: Tensor, task: Task, num_neighbours: Sequence[int]) -> Tensor:
@@ -98,15 +100,15 @@ class KNN(Protocol[Config]):
             return vote_on_attributes(similarity, task.train_labels, num_neighbours, self.config.temperature)
         return vote(similarity, task.train_labels, num_neighbours, self.config.temperature, task.num_classes)
 
-    def _choose(self, bank: Tensor, task: Task, rng: Rng) -> tuple[int, str]:
-        """The k whose votes over the other folds are best, over all labels of the budget at once, and how it was chosen."""
+    def _choose(self, bank: Tensor, task: Task, rng: Rng) -> tuple[int, str, float | None]:
+        """The k whose votes over the other folds are best, over all labels of the budget at once; how it was chosen, and its score."""
         labels = task.train_labels.numpy()
         found = folds(labels, task.train_groups, rng.fork("folds"))
         metric = decide(self.config.metric, multi_label=task.multi_label)
         if found is None:
-            return 1, FIXED
+            return 1, FIXED, None
         if task.multi_label and undefined(labels).all():
-            return 1, ONE_VALUE
+            return 1, ONE_VALUE, None
         fold = torch.from_numpy(found)
         smallest_bank = len(fold) - int(fold.bincount().max())
         candidates = sorted({min(k, smallest_bank) for k in self.config.num_neighbours}, reverse=True)
@@ -119,7 +121,9 @@ class KNN(Protocol[Config]):
         rate: Callable[[np.ndarray, np.ndarray], float] = (
             ATTRIBUTE_METRICS[metric] if task.multi_label else METRICS[metric]
         )
-        return choose(candidates, lambda k: rate(labels, answers[k])), CROSS_VALIDATED
+        scores = {k: rate(labels, answers[k]) for k in candidates}
+        best = choose(candidates, scores.__getitem__)
+        return best, CROSS_VALIDATED, scores[best]
 
     def _chunks(self, queries: Tensor, bank: Tensor, task: Task) -> Iterator[tuple[int, Tensor]]:
         """Queries in parts whose similarities to the bank fit in memory, each with its first row."""

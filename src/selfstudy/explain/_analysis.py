@@ -54,6 +54,7 @@ class Subject:
     images: ImageSet  # N rows: where neighbours are looked for
     rows: Tensor  # int64 [n], n > 0
     judged_rows: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))  # [m]: not learned from
+    answers: Tensor | None = None  # float32 [m, K]: probabilities that were kept; None: the classifier gives them
     other: Viewer | None = None  # a second encoder, of the same images
     twin: Viewer | None = None  # the viewer's method, trained with another seed: what chance alone changes
     shown: Mapping[str, Tensor] = field(default_factory=dict)  # uint8 [k, C, H, W]: what the method drew, by name

@@ -12,8 +12,10 @@ def judged(subject: Subject) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     UserError if there are no labelled images that the classifier has not learned from.
     """
     assert subject.labels is not None
-    rows = subject.judged_rows[subject.labels[subject.judged_rows] >= 0]
+    known = subject.labels[subject.judged_rows] >= 0
+    rows = subject.judged_rows[known]
     if not len(rows):
         raise UserError("no labelled image is left to judge: the classifier has learned from all of them")
-    confidence, answers = subject.viewer.probabilities(rows).max(1)
+    probabilities = subject.viewer.probabilities(rows) if subject.answers is None else subject.answers[known]
+    confidence, answers = probabilities.max(1)
     return rows, subject.labels[rows], answers, confidence

@@ -52,25 +52,33 @@ class Agreement(Analysis[Config]):
 def maps_of(subject: Subject, viewers: list[Viewer], method: Attribution[Any]) -> list[Tensor]:
     """The maps of every viewer for the same images and the same question, float32 [n, H, W] of the first one's size."""
     first, rows = viewers[0], subject.rows
-    found: list[Tensor] = []
-    classes = neighbours = torch.empty(0, dtype=torch.int64)
-    if with_classes := all(viewer.classifier is not None for viewer in viewers):
-        classes = first.probabilities(rows).argmax(1)
-        if subject.labels is not None:
-            classes = torch.where(subject.labels[rows] >= 0, subject.labels[rows], classes)
+    if all(viewer.classifier is not None for viewer in viewers):
+        classes = asked_classes(subject, first)
+        found = [method.maps(about_classes(subject, viewer, rows, classes)) for viewer in viewers]
     else:
         neighbours = nearest_rows(subject, first, rows)
-    for viewer in viewers:
-        if with_classes:
-            question = about_classes(subject, viewer, rows, classes)
-        else:
-            question = about_rows(subject, viewer, rows, neighbours)
-        maps = method.maps(question)
-        size = found[0].shape[1:] if found else maps.shape[1:]
-        if maps.shape[1:] != size:  # encoders of different sizes of image
-            maps = torch.nn.functional.interpolate(maps[:, None], size=size, mode="bilinear", antialias=True)[:, 0]
-        found.append(maps)
-    return found
+        found = [method.maps(about_rows(subject, viewer, rows, neighbours)) for viewer in viewers]
+    return [at_size(maps, found[0].shape[1:]) for maps in found]
+
+
+def class_maps(subject: Subject, viewer: Viewer, method: str) -> Tensor:
+    """The maps of one viewer for the classes of the subject's images, float32 [n, H, W]."""
+    return find(method).maps(about_classes(subject, viewer, subject.rows, asked_classes(subject, viewer)))
+
+
+def asked_classes(subject: Subject, first: Viewer) -> Tensor:
+    """Int64 [n]: the images' classes, or where they have none those that the first viewer names."""
+    classes = first.probabilities(subject.rows).argmax(1)
+    if subject.labels is None:
+        return classes
+    return torch.where(subject.labels[subject.rows] >= 0, subject.labels[subject.rows], classes)
+
+
+def at_size(maps: Tensor, size: torch.Size) -> Tensor:
+    """Maps [n, H, W] at another size: encoders may be fed images of different sizes."""
+    if maps.shape[1:] == size:
+        return maps
+    return torch.nn.functional.interpolate(maps[:, None], size=size, mode="bilinear", antialias=True)[:, 0]
 
 
 def say(first: str, second: str, method: str, numbers: Mapping[str, float]) -> str:

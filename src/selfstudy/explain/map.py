@@ -124,16 +124,16 @@ def _spread_over_classes(labels: np.ndarray) -> np.ndarray:
 
 
 def _umap(features: np.ndarray) -> np.ndarray:
-    try:
-        from umap import UMAP
-    except ImportError:
-        raise UserError(
-            "layout=umap needs the extra umap: pip install 'selfstudy[umap]'; tsne and pca need nothing"
-        ) from None
-    with warnings.catch_warnings(action="ignore"):  # that a fixed seed keeps it to one thread, and its start's solver
-        found = UMAP(n_neighbors=min(UMAP_NEIGHBOURS, len(features) - 1), random_state=SEED, n_jobs=1).fit_transform(
-            features
-        )
+    # Its import warns of what else one could install, a fixed seed of keeping it to one thread, few images of its start.
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            from umap import UMAP
+        except ImportError:
+            raise UserError(
+                "layout=umap needs the extra umap: pip install 'selfstudy[umap]'; tsne and pca need nothing"
+            ) from None
+        neighbours = min(UMAP_NEIGHBOURS, len(features) - 1)
+        found = UMAP(n_neighbors=neighbours, random_state=SEED, n_jobs=1).fit_transform(features)
     return np.asarray(found, dtype=np.float64)
 
 

@@ -82,7 +82,13 @@ def resolve(options: Mapping[str, Any], place: str) -> ExplainSettings:
 
 
 def explain(
-    source: Source, images: ImageSet, settings: ExplainSettings, folder: Path, *, device: torch.device, progress: Progress
+    source: Source,
+    images: ImageSet,
+    settings: ExplainSettings,
+    folder: Path,
+    *,
+    device: torch.device,
+    progress: Progress,
 ) -> Explained:
     """Run the analyses and write what they found and explain.html into `folder`.
 
@@ -97,6 +103,7 @@ def explain(
     if settings.analyses:
         for analysis in analyses.values():
             analysis.require(subject)  # before the first of them is made
+    folder.mkdir(parents=True, exist_ok=True)
     progress.start("explain", len(analyses), "analyses")
     about = {"encoder": source.name, "images": images.name, "num_images": len(images)}
     for number, (name, analysis) in enumerate(analyses.items(), start=1):
@@ -160,7 +167,11 @@ def _fitted(
 ) -> LinearMap:
     """A linear probe, its strength chosen as every probe's is."""
     budget = Budget(
-        images=images, train_rows=torch.from_numpy(known), pool_rows=torch.from_numpy(pool), encoder=encoder, features=values
+        images=images,
+        train_rows=torch.from_numpy(known),
+        pool_rows=torch.from_numpy(pool),
+        encoder=encoder,
+        features=values,
     )
     return Linear(Linear.Config()).hand_over(budget, rng.fork("protocol"))[1]
 

@@ -32,7 +32,7 @@ class Source:
         """From the folder of a run, of a model, or of a finished study. UserError if it is none."""
         if (folder / "study.yaml").is_file() or (folder / "model.json").is_file():
             return cls.of_model(Model.load(folder), folder.resolve().name)
-        return cls(name=folder.resolve().name, encoder=Encoder.load(folder), shown=read_shown(folder))
+        return cls(name=_name(folder), encoder=Encoder.load(folder), shown=read_shown(folder))
 
     @classmethod
     def of_model(cls, model: Model, name: str = "model") -> Self:
@@ -45,8 +45,15 @@ def read_shown(folder: Path) -> dict[str, Tensor]:
     if not path.is_file():
         return {}
     try:
-        with safetensors.safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+        with safetensors.safe_open(path, "pt") as file:
             names = json.loads(file.metadata()["names"])
             return {name: file.get_tensor(name) for name in names}
     except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise UserError(f"{path} is damaged: {error}") from None
+
+
+def _name(folder: Path) -> str:
+    """A cell of a study is called as its row is, any other run as its folder."""
+    card = folder / "run.json"
+    entry = json.loads(card.read_text(encoding="utf-8")).get("entry", "") if card.is_file() else ""
+    return str(entry) or folder.resolve().name

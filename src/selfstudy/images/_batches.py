@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 def batches(loader: "type[CIFAR10]", name: str, place: Place, labelled: bool) -> Listing:
     """A CIFAR set; every file is compared with its checksum."""
+    from torchvision.datasets.utils import check_integrity, download_and_extract_archive
+
     root = root_of(place, name, loader.base_folder)
     meta = (loader.meta["filename"], loader.meta["md5"])
     published = Published(
@@ -22,7 +24,13 @@ def batches(loader: "type[CIFAR10]", name: str, place: Place, labelled: bool) ->
         archives={loader.filename: loader.url},
         put_into=root,
     )
-    train, test = obtain(published, lambda: [loader(root, train=part, download=True) for part in (True, False)])
+
+    def load() -> "list[CIFAR10]":
+        if not check_integrity(published.folder / meta[0], meta[1]):  # the loader fetches for the other files only
+            download_and_extract_archive(loader.url, root, filename=loader.filename, md5=loader.tgz_md5)
+        return [loader(root, train=part, download=True) for part in (True, False)]
+
+    train, test = obtain(published, load)
     return listing_of(
         [
             (part, found.data, [found.classes[target] for target in found.targets])

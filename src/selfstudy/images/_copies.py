@@ -1,4 +1,4 @@
-"""Near-duplicates: pictures that are one picture, saved again, shrunk, brightened or cut a little.
+"""Near-duplicates: pictures that are one picture, saved again, shrunk or brightened. Cuts of a few per cent are mostly not found.
 
 Source  Perceptual hash: the signs of the lowest frequencies of the picture's cosine transform (Zauner 2010, as in the
         packages imagehash and imagededup). Pairs of nearly equal hashes are then compared by what they show: the

@@ -1,27 +1,22 @@
 """Shards on the disk: what a pattern means, shards of elsewhere fetched once, and where their members lie."""
 
+import contextlib
 import glob
 import hashlib
+import json
+import os
 import re
 import shutil
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from selfstudy.errors import UserError
+from selfstudy import files
+from selfstudy.errors import RunError, UserError
 from selfstudy.images import _store
 from selfstudy.images._source import Encoded, expand, printable
 from selfstudy.progress import Progress
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A file in a shard."""
-
-    encoded: Encoded
-    size: int  # bytes
 
 
 def local_shards(pattern: str) -> list[Path]:
@@ -43,7 +38,7 @@ def local_shards(pattern: str) -> list[Path]:
             shards.append(fetched[url])
             continue
         path = expand(url.removeprefix("file://").removeprefix("file:"))
-        found = sorted(map(Path, glob.glob(str(path)))) if glob.has_magic(str(path)) else [path]
+        found = [path] if path.is_file() else sorted(map(Path, glob.glob(str(path))))
         if not found or not found[0].is_file():
             problem = "is a folder: write FOLDER/*.tar" if path.is_dir() else "does not exist"
             raise UserError(f"wds: the shard {printable(path)} {problem}")
@@ -59,7 +54,7 @@ def _fetch(urls: list[str]) -> dict[str, Path]:
     """Shards of elsewhere, through the library, into the cache. One that is there is not fetched again."""
     from webdataset.cache import FileCache
 
-    folder = _store.place().parent / "shards"
+    folder = _folder()
     folder.mkdir(parents=True, exist_ok=True)
     cache = FileCache(cache_dir=str(folder), url_to_name=_cache_name, validator=None)
     missing = [url for url in urls if not (folder / _cache_name(url)).is_file()]
@@ -77,48 +72,67 @@ def _fetch(urls: list[str]) -> dict[str, Path]:
                 raise UserError(
                     f"wds: the shard {printable(url)} cannot be fetched ({reason}); what was fetched is kept in {folder}"
                 ) from None
+            finally:
+                (folder / f"{_cache_name(url)}.temp{os.getpid()}").unlink(missing_ok=True)  # what the library leaves
             num_bytes += found[url].stat().st_size
             progress.update(done, f"{num_bytes / 1e6:,.0f} MB")
         progress.finish(f"fetched {len(missing)} shards, {num_bytes / 1e6:,.0f} MB")
     return found
 
 
+def _folder() -> Path:
+    return _store.place().parent / "shards"
+
+
 def _cache_name(url: str) -> str:
     """Readable, and different for every URL."""
     digest = hashlib.blake2b(url.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
-    name = re.sub(r"[^\w.-]+", "_", url.partition("?")[0].rpartition("/")[2])[-80:]
-    return f"{digest}-{name or 'shard.tar'}"
+    names = re.findall(r"[\w.-]+\.tar", url) or ["shard.tar"]  # a command may go on behind the name
+    return f"{digest}-{names[-1][-80:]}"
 
 
-def members_of(shard: Path) -> Mapping[str, Mapping[str, Member]]:
+def members_of(shard: Path) -> Mapping[str, Mapping[str, Encoded]]:
     """Samples by key, and their members by kind, in the order of the shard. Raises UserError if it is not whole."""
     from webdataset.tariterators import base_plus_ext
 
     facts = shard.stat()
     place, stamp = printable(shard.absolute()), f"{facts.st_size}:{facts.st_mtime_ns}"
-    samples: dict[str, dict[str, Member]] = {}
-    end = 0
+    samples: dict[str, dict[str, Encoded]] = {}
+    for name, offset, size in _index(shard, f"{place} {stamp}", facts.st_size):
+        key, kind = base_plus_ext(name)
+        if not key or name.rpartition("/")[2].startswith(("__", ".")):
+            continue  # hidden files, and the library's own notes
+        if kind in samples.setdefault(key, {}):
+            raise UserError(f"the shard {printable(shard)} holds {printable(name)} twice: make it again")
+        read = partial(_read, shard, offset, size)
+        samples[key][kind] = Encoded(name=f"{place}/{printable(name)}", stamp=stamp, read=read)
+    if not samples:
+        advice = "fetch or make it again, or leave it out of the pattern"
+        raise UserError(f"the shard {printable(shard)} is empty: {advice}")
+    return samples
+
+
+def _index(shard: Path, identity: str, num_bytes: int) -> list[tuple[str, int, int]]:
+    """Name, first byte and size of every file in a shard. Walking the headers takes seconds: it is done once."""
+    digest = hashlib.blake2b(identity.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+    known = _folder() / "index" / f"{digest}.json"
+    with contextlib.suppress(OSError, ValueError):  # not there, or cut short
+        return json.loads(known.read_text(encoding="utf-8"))
+    end, found = 0, list[tuple[str, int, int]]()
     try:
         with tarfile.open(shard, "r:") as archive:
-            for found in archive:
-                key, kind = base_plus_ext(found.name)
-                end = found.offset_data + -(-found.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-                if not found.isreg() or not key or Path(found.name).name.startswith(("__", ".")):
-                    continue  # folders, hidden files, and the library's own notes
-                read = partial(_read, shard, found.offset_data, found.size)
-                encoded = Encoded(name=f"{place}/{printable(found.name)}", stamp=stamp, read=read)
-                if kind in samples.setdefault(key, {}):
-                    raise UserError(f"{printable(shard)} holds {printable(found.name)} twice: make it again")
-                samples[key][kind] = Member(encoded, found.size)
+            for member in archive:
+                end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+                if member.isreg():
+                    found.append((member.name, member.offset_data, member.size))
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise UserError(_advice(shard, facts.st_size, str(error))) from None
-    if _read(shard, end, tarfile.BLOCKSIZE).strip(b"\0") or end > facts.st_size:
-        raise UserError(_advice(shard, facts.st_size, f"after byte {end} no file begins"))  # where tarfile just stops
-    if not samples:
-        raise UserError(
-            f"the shard {printable(shard)} is empty: fetch or make it again, or leave it out of the pattern"
-        )
-    return samples
+        raise UserError(_advice(shard, num_bytes, str(error))) from None
+    if _read(shard, end, tarfile.BLOCKSIZE).strip(b"\0") or end > num_bytes:
+        raise UserError(_advice(shard, num_bytes, f"after byte {end} no file begins"))  # where tarfile just stops
+    with contextlib.suppress(OSError, RunError):  # a cache that cannot be written: then it is walked again next time
+        known.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(known, json.dumps(found))  # names that are no text stay what they are: as escapes
+    return found
 
 
 def _advice(shard: Path, size: int, reason: str) -> str:

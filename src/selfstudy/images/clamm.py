@@ -67,7 +67,9 @@ class Clamm(Source):
             for page in self._pages(table, _index(pictures)):
                 known = pages.setdefault(page.path, page)
                 if (known.script, known.label) != (page.script, page.label):
-                    raise UserError(f"{printable(table)} gives {printable(page.path)} another class than a table before it")
+                    raise UserError(
+                        f"{printable(table)} gives {printable(page.path)} another class than a table before it"
+                    )
         named = list(pages.values())
         others = [path for path in pictures if path not in pages]
         tested = _draw_test(named)

@@ -1,13 +1,25 @@
 """folder: pictures in a folder and all folders below it, in any mixture of formats."""
 
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from selfstudy.errors import UserError
 from selfstudy.images._decode import SUFFIXES
 from selfstudy.images._imageset import Skipped
-from selfstudy.images._source import PARTS, Listing, Source, class_name, expand, printable
+from selfstudy.images._source import (
+    PARTS,
+    File,
+    Listing,
+    Source,
+    Stack,
+    class_name,
+    expand,
+    natural_order,
+    printable,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +31,13 @@ class Folder(Source):
     """
 
     folder: Path
+    stack: str = ""  # pictures of several files, one per channel, by their names: "{picture}_w{channel}.tif"
+
+    def __post_init__(self) -> None:
+        if self.stack and not ("{picture}" in self.stack and "{channel}" in self.stack):
+            raise ValueError(
+                f'stack is "{self.stack}", but must name {{picture}} and {{channel}}, as "{{picture}}_w{{channel}}.tif"'
+            )
 
     def listing(self, labelled: bool) -> Listing:
         root = expand(self.folder)
@@ -28,9 +47,14 @@ class Folder(Source):
         if not pictures and not skipped:
             seen = f"no picture among its {ignored} files" if ignored else "no file"
             raise UserError(f"the folder {printable(root)} holds {seen}; pictures end in {', '.join(sorted(SUFFIXES))}")
+        found: Sequence[File] = pictures
+        if self.stack:
+            found, incomplete = _stacks(pictures, self.stack, root)
+            skipped += incomplete
         if not labelled:
-            return Listing(pictures=pictures, skipped=skipped, ignored=ignored)
-        places = [path.relative_to(root).parts[:-1] for path in pictures]
+            return Listing(pictures=found, skipped=skipped, ignored=ignored)
+        firsts = [file.files[0] if isinstance(file, Stack) else file for file in found]
+        places = [Path(path).relative_to(root).parts[:-1] for path in firsts]
         tops = {place[0].lower() for place in places if place}
         if not tops:
             raise UserError(
@@ -38,12 +62,37 @@ class Folder(Source):
             )
         split_above = "train" in tops and tops <= PARTS.keys()
         return Listing(
-            pictures=pictures,
+            pictures=found,
             labels=[class_name(place[split_above]) if len(place) > split_above else "" for place in places],
             parts=[PARTS[place[0].lower()] if place else "train" for place in places] if split_above else (),
             skipped=skipped,
             ignored=ignored,
         )
+
+
+def _stacks(files: Sequence[Path], pattern: str, root: Path) -> tuple[list[Stack], list[Skipped]]:
+    """Files that are channels of one picture, in the order of the channels' names; and pictures that lack some."""
+    parts = [re.escape(part) for part in re.split(r"(\{picture\}|\{channel\})", pattern)]
+    expression = (
+        "".join(parts).replace(r"\{picture\}", "(?P<picture>.+)", 1).replace(r"\{channel\}", "(?P<channel>.+?)", 1)
+    )
+    found: dict[tuple[Path, str], dict[str, Path]] = {}
+    for path in files:
+        if match := re.fullmatch(expression, path.name):
+            found.setdefault((path.parent, match["picture"]), {})[match["channel"]] = path
+    if not found:
+        raise UserError(
+            f'no file below {printable(root)} is named as stack says: "{pattern}"; the first is {printable(files[0].name)}'
+        )
+    channels = sorted({channel for picture in found.values() for channel in picture}, key=natural_order)
+    stacks, skipped = [], []
+    for picture in found.values():
+        if len(picture) == len(channels):
+            stacks.append(Stack(tuple(picture[channel] for channel in channels)))
+        else:
+            reason = f"lacks channels: it has {len(picture)} of {len(channels)}"
+            skipped.append(Skipped(printable(next(iter(picture.values()))), reason))
+    return stacks, skipped
 
 
 def _walk(root: Path) -> tuple[list[Path], list[Skipped], int]:

@@ -38,11 +38,17 @@ class Huggingface(Source):
             for setting in ("image", "group") + (("label",) if labelled else ()):
                 self._check_column(dataset, setting)
         parts = [part for name, dataset in sets.items() for part in [self._part(name)] * len(dataset)]
-        pictures = [picture for name, dataset in sets.items() for picture in _pictures(folder, name, dataset, self.image)]
+        pictures = [
+            picture for name, dataset in sets.items() for picture in _pictures(folder, name, dataset, self.image)
+        ]
         groups = [text for dataset in sets.values() for text in _texts(dataset, self.group)] if self.group else []
         refuse_straddling(f"the set in {printable(folder)}", groups, parts)
         names, marks = self._marks(list(sets.values())) if labelled else ((), None)
-        labels = [text for dataset in sets.values() for text in _texts(dataset, self.label)] if labelled and not names else ()
+        labels = (
+            [text for dataset in sets.values() for text in _texts(dataset, self.label)]
+            if labelled and not names
+            else ()
+        )
         return Listing(
             pictures=pictures,
             labels=labels,
@@ -63,18 +69,21 @@ class Huggingface(Source):
             return "test"
         word = name.lower()
         if word and word not in PARTS:
-            raise UserError(f'the set in {printable(self.huggingface)} has a part "{printable(name)}".{nearest(word, PARTS)}')
+            raise UserError(
+                f'the set in {printable(self.huggingface)} has a part "{printable(name)}".{nearest(word, PARTS)}'
+            )
         if not word:
             return "train"
         return "unlabelled" if PARTS[word] == "test" else PARTS[word]  # another part tests
 
     def _marks(self, sets: Sequence["Dataset"]) -> tuple[list[str], np.ndarray | None]:
         """The attributes, and int8 [N, A], of a column of lists of classes; else nothing."""
-        from datasets import ClassLabel
+        from datasets import ClassLabel, List
 
-        inner = getattr(sets[0].features[self.label], "feature", None)  # of a list, what it is a list of
-        if not isinstance(inner, ClassLabel):
+        kind = sets[0].features[self.label]
+        if not isinstance(kind, List) or not isinstance(kind.feature, ClassLabel):
             return [], None
+        inner = kind.feature
         rows = [row for dataset in sets for row in dataset[self.label][:]]
         marks = np.zeros((len(rows), len(inner.names)), dtype=np.int8)
         for position, row in enumerate(rows):
@@ -101,11 +110,10 @@ def _load(folder: Path) -> Mapping[str, "Dataset"]:
         ) from None
     except (OSError, ValueError, LookupError, TypeError) as error:
         reason = printable((str(error).strip().splitlines() or [type(error).__name__])[0])
-        raise UserError(f"the set in {printable(folder)} is damaged ({reason}): write it again with `save_to_disk`") from None
-    sets: Mapping[str, Dataset] = found if isinstance(found, DatasetDict) else {"": found}
-    if not sum(map(len, sets.values())):
-        raise UserError(f"the set in {printable(folder)} has no rows")
-    return sets
+        raise UserError(
+            f"the set in {printable(folder)} is damaged ({reason}): write it again with `save_to_disk`"
+        ) from None
+    return found if isinstance(found, DatasetDict) else {"": found}
 
 
 def _pictures(folder: Path, part: str, dataset: "Dataset", column: str) -> list[Encoded]:
@@ -136,7 +144,9 @@ class _Reader:
         with self._lock:
             value = self._dataset[row][self._column]
         if isinstance(value, dict):
-            value = value["bytes"] if value["bytes"] is not None or not value["path"] else Path(value["path"]).read_bytes()
+            value = (
+                value["bytes"] if value["bytes"] is not None or not value["path"] else Path(value["path"]).read_bytes()
+            )
         return value or b""  # a row without a picture is reported as an empty file
 
 
@@ -148,5 +158,7 @@ def _texts(dataset: "Dataset", column: str) -> list[str]:
     if isinstance(kind, ClassLabel):
         return ["" if value is None or value < 0 else class_name(kind.int2str(value)) for value in values]
     if not isinstance(kind, Value) or "binary" in kind.dtype:
-        raise UserError(f'the column "{column}" is of the kind {type(kind).__name__}, but must hold classes, text or numbers')
+        raise UserError(
+            f'the column "{column}" is of the kind {type(kind).__name__}, but must hold classes, text or numbers'
+        )
     return ["" if value is None else class_name(text_of(value)) for value in values]

@@ -30,7 +30,9 @@ class Imagenet(Source):
         root = expand(self.imagenet)
         train, ignored, loose = _walk(root / "train")
         if loose:
-            raise UserError(f"{printable(loose[0])} lies in no folder of a class: expected {printable(root)}/train/WNID/NAME.JPEG")
+            raise UserError(
+                f"{printable(loose[0])} lies in no folder of a class: expected {printable(root)}/train/WNID/NAME.JPEG"
+            )
         test, more, flat = _walk(root / "val") if (root / "val").is_dir() else ([], 0, [])
         labels = list[str]()
         if labelled:
@@ -50,7 +52,9 @@ class Imagenet(Source):
 def _walk(folder: Path) -> tuple[list[Path], int, list[Path]]:
     """Pictures in folders of classes, the number of other files, and pictures that lie in no such folder; sorted."""
     if not folder.is_dir():
-        raise UserError(f"the folder {printable(folder)} does not exist: expected FOLDER/train/WNID/NAME.JPEG, FOLDER/val/…")
+        raise UserError(
+            f"the folder {printable(folder)} does not exist: expected FOLDER/train/WNID/NAME.JPEG, FOLDER/val/…"
+        )
     pictures, loose, ignored = list[Path](), list[Path](), 0
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         found = pictures if entry.is_dir() else loose
@@ -59,7 +63,9 @@ def _walk(folder: Path) -> tuple[list[Path], int, list[Path]]:
         found += [Path(entry.path, name) for name in kept]
         ignored += len(files) - len(kept)
     if not pictures and not loose:
-        raise UserError(f"the folder {printable(folder)} holds no picture in folders of classes: expected WNID/NAME.JPEG")
+        raise UserError(
+            f"the folder {printable(folder)} holds no picture in folders of classes: expected WNID/NAME.JPEG"
+        )
     return pictures, ignored, loose
 
 
@@ -67,18 +73,26 @@ def _flat_labels(root: Path, files: Sequence[Path]) -> list[str]:
     """The WNIDs of files named ILSVRC2012_val_00000001.JPEG, …, from the development kit."""
     from torchvision.datasets.imagenet import META_FILE, load_meta_file, parse_devkit_archive
 
-    advice = f"put {_KIT} from https://image-net.org into {printable(root)}, or sort them into {printable(root)}/val/WNID"
+    advice = (
+        f"put {_KIT} from https://image-net.org into {printable(root)}, or sort them into {printable(root)}/val/WNID"
+    )
     try:
         if not (root / META_FILE).is_file():
             parse_devkit_archive(root)
         wnids: list[str] = load_meta_file(root)[1]
         return [wnids[int(path.stem.rpartition("_")[2]) - 1] for path in files]
     except (RuntimeError, OSError) as error:
-        reason = f"{printable(root / _KIT)} is missing or damaged" if isinstance(error, RuntimeError) else printable(error)
-        raise UserError(f"the pictures in {printable(root)}/val lie in no folders of classes, and {reason}: {advice}") from None
+        reason = (
+            f"{printable(root / _KIT)} is missing or damaged" if isinstance(error, RuntimeError) else printable(error)
+        )
+        raise UserError(
+            f"the pictures in {printable(root)}/val lie in no folders of classes, and {reason}: {advice}"
+        ) from None
     except (ValueError, IndexError):
         names = f"such as {printable(files[0].name)}" if files else "there"
-        raise UserError(f"the pictures in {printable(root)}/val, {names}, are not numbered 1 to {len(wnids)}: {advice}") from None
+        raise UserError(
+            f"the pictures in {printable(root)}/val, {names}, are not numbered 1 to {len(wnids)}: {advice}"
+        ) from None
 
 
 def _keep(train: Sequence[Path], labels: list[str], file: Path) -> list[str]:
@@ -91,11 +105,15 @@ def _keep(train: Sequence[Path], labels: list[str], file: Path) -> list[str]:
     listed = {line.replace("\\", "/").rpartition("/")[2] for line in lines if line}
     unknown = listed - {path.name for path in train}
     if unknown or not listed:
-        problem = f"names {len(unknown)} files that are not in train, the first {printable(min(unknown))}" if unknown else "is empty"
-        raise UserError(f"the labelled_list {printable(file)} {problem}; expected one name such as {train[0].name} a line")
-    return [
-        label if row >= len(train) or train[row].name in listed else "" for row, label in enumerate(labels)
-    ]
+        problem = (
+            f"names {len(unknown)} files that are not in train, the first {printable(min(unknown))}"
+            if unknown
+            else "is empty"
+        )
+        raise UserError(
+            f"the labelled_list {printable(file)} {problem}; expected one name such as {train[0].name} a line"
+        )
+    return [label if row >= len(train) or train[row].name in listed else "" for row, label in enumerate(labels)]
 
 
 def _in_words(labels: Sequence[str]) -> list[str]:
@@ -105,7 +123,9 @@ def _in_words(labels: Sequence[str]) -> list[str]:
     info = ImageNetInfo("imagenet-1k")
     known = set(info.label_names())
     words = {
-        wnid: f"{info.label_name_to_description(wnid).partition(',')[0]} ({wnid})" if wnid in known else class_name(wnid)
+        wnid: f"{info.label_name_to_description(wnid).partition(',')[0]} ({wnid})"
+        if wnid in known
+        else class_name(wnid)
         for wnid in set(labels)
     }
     return [words[wnid] for wnid in labels]

@@ -1,4 +1,4 @@
-"""stl10: STL-10, colour photographs of 96 x 96 pixels: 100,000 unlabelled, 5,000 to learn from in 10 classes, 8,000 to test.
+"""stl10: STL-10, colour photographs of 96 x 96 pixels: 100,000 unlabelled, 5,000 to learn from, 8,000 to test.
 
 Source  Coates, Lee, Ng, AISTATS 2011. Fetched (2.5 GB) and compared with its checksums by torchvision.
 How     torchvision's loader takes 3 GB of memory. Here each picture is read from its place in the file when it is wanted,
@@ -65,7 +65,9 @@ def _pictures(path: Path) -> list[Encoded]:
     """The pictures of a file in order; each costs a seek when it is read."""
     facts = path.stat()
     if facts.st_size % _BYTES:
-        raise UserError(f"{printable(path)} is cut short: {facts.st_size} bytes are no multiple of {_BYTES}; unpack it again")
+        raise UserError(
+            f"{printable(path)} is cut short: {facts.st_size} bytes are no multiple of {_BYTES}; unpack it again"
+        )
     place, stamp = printable(path.absolute()), f"{facts.st_size}:{facts.st_mtime_ns}"
     return [
         Encoded(name=f"{place}/{position}", stamp=stamp, read=partial(_read, path, position))

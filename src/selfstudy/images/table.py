@@ -72,7 +72,9 @@ class Table(Source):
             for row in rows:
                 if cells[row].lower() not in _MARKS:
                     expected = "1, yes, true, x, 0, -1, no, false, or nothing where it is unknown"
-                    raise UserError(f'{line_of(file, row)}: {name} is "{printable(cells[row])}", but must be {expected}')
+                    raise UserError(
+                        f'{line_of(file, row)}: {name} is "{printable(cells[row])}", but must be {expected}'
+                    )
         return np.array([[_MARKS[cells[row].lower()] for cells in columns] for row in rows], dtype=np.int8)
 
     def _column(self, frame: "pd.DataFrame", setting: str, column: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import ClassVar
 from selfstudy.errors import UserError, nearest
 from selfstudy.images._decode import SUFFIXES
 from selfstudy.images._imageset import Skipped
-from selfstudy.images._shards import Member, local_shards, members_of
+from selfstudy.images._shards import local_shards, members_of
 from selfstudy.images._source import Encoded, Listing, Source, class_name, printable
 
 
@@ -20,7 +20,7 @@ from selfstudy.images._source import Encoded, Listing, Source, class_name, print
 class Wds(Source):
     """`wds:/data/bags-{000..099}.tar`, `wds:https://…/bags-{000..099}.tar` or `wds:pipe:COMMAND …`.
 
-    Remote shards are fetched into the user's cache. Members are named by what follows the first dot of their file name.
+    Remote shards are fetched into the user's cache; a COMMAND is run by the shell. Members are named by what follows the first dot of their file name.
     """
 
     argument: ClassVar[str] = "PATTERN"
@@ -43,15 +43,19 @@ class Wds(Source):
                     if picture is None:
                         skipped.append(Skipped(f"{printable(shard)}/{key}", "has no picture among its members"))
                         continue
-                    pictures.append(picture.encoded)
+                    pictures.append(picture)
                     labels.append(self._label(members) if labelled else "")
                 parts += [part] * (len(pictures) - before)
         if not pictures:
-            raise UserError(f"the shards {printable(self.wds)} hold no pictures, but the members {', '.join(sorted(kinds))}")
+            raise UserError(
+                f"the shards {printable(self.wds)} hold no pictures, but the members {', '.join(sorted(kinds))}"
+            )
         if labelled and not any(labels):
             name = self.label.partition(":")[0]
             known = "" if name in kinds else nearest(name, kinds)
-            raise UserError(f'no sample of {printable(self.wds)} has a label in "{printable(self.label)}" (label).{known}')
+            raise UserError(
+                f'no sample of {printable(self.wds)} has a label in "{printable(self.label)}" (label).{known}'
+            )
         return Listing(
             pictures=pictures,
             labels=labels if labelled else (),
@@ -59,7 +63,7 @@ class Wds(Source):
             skipped=skipped,
         )
 
-    def _picture(self, shard: Path, key: str, members: Mapping[str, Member]) -> Member | None:
+    def _picture(self, shard: Path, key: str, members: Mapping[str, Encoded]) -> Encoded | None:
         if self.image:
             return members.get(self.image)
         found = [kind for kind in members if f".{kind.rpartition('.')[2].lower()}" in SUFFIXES]
@@ -68,25 +72,27 @@ class Wds(Source):
             raise UserError(f"{printable(shard)}/{key} has the pictures {kinds}: say which with the setting image")
         return members[found[0]] if found else None
 
-    def _label(self, members: Mapping[str, Member]) -> str:
+    def _label(self, members: Mapping[str, Encoded]) -> str:
         kind, colon, field = self.label.partition(":")
         if kind not in members:
             return ""
-        text = members[kind].encoded.read().decode("utf-8", "replace").strip()
+        text = members[kind].read().decode("utf-8", "replace").strip()
         return class_name(_field(text, field, members[kind]) if colon or kind.endswith("json") else text)
 
 
-def _field(text: str, field: str, member: Member) -> str:
+def _field(text: str, field: str, member: Encoded) -> str:
     """A field of a JSON object as text, "" where it is missing or null."""
     import json
 
-    place = printable(member.encoded.name)
+    place = printable(member.name)
     try:
         found = json.loads(text)
     except ValueError:
         raise UserError(f"{place} is no JSON: make the shard again") from None
     if not isinstance(found, dict) or not field:
         fields: Sequence[str] = sorted(map(str, found)) if isinstance(found, dict) else []
-        raise UserError(f"{place} holds the fields {', '.join(fields)}: name one, such as label: json:{(fields or ['label'])[0]}")
+        raise UserError(
+            f"{place} holds the fields {', '.join(fields)}: name one, such as label: json:{(fields or ['label'])[0]}"
+        )
     value = found.get(field)
     return "" if value is None else str(value)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from selfstudy import files
+from selfstudy.report import _pair
 from selfstudy.report._export import export
 from selfstudy.report._page import page
 from selfstudy.report._shown import draw
@@ -14,7 +15,8 @@ from selfstudy.study.compare import summarise
 def write(folder: Path, *, figures: bool = False) -> Path:
     """Write summary.json and report.html into a study folder, finished or not; the path of the page.
 
-    With `figures` also figures/NAME.svg and .png and tables/NAME.csv and .tex, for a paper. Raises UserError if the folder holds no study or a damaged one.
+    With `figures` also figures/NAME.svg and .png and tables/NAME.csv and .tex, for a paper. Raises UserError if the folder
+    holds no study or a damaged one.
     """
     record = StudyRecord.read(folder)
     summary = summarise(record)
@@ -25,3 +27,13 @@ def write(folder: Path, *, figures: bool = False) -> Path:
     if figures:
         export(folder, study, rows)
     return folder / "report.html"
+
+
+def write_pair(a: Path, b: Path, path: Path | None = None) -> Path:
+    """Write the page that holds two studies against each other, by default A/compare-B.html; its path.
+
+    Raises UserError if one of the folders holds no study or a damaged one, or both are the same.
+    """
+    target = path or a / f"compare-{b.resolve().name}.html"
+    files.write_text(target, _pair.page(a, b))
+    return target

@@ -13,6 +13,8 @@ def test_set(summary: Summary) -> str:
     images = count_text(where["num_test_images"], "test image")
     if where["num_test_groups"] != where["num_test_images"]:
         images += f" from {count_text(where['num_test_groups'], 'group')}"
+    if where["num_folds"]:
+        images += f", each tested in its turn by {where['num_folds']}-fold cross-validation"
     return f"{where['data']} ({images}, {count_text(len(where['classes']), 'class', 'classes')})"
 
 
@@ -52,7 +54,14 @@ def not_tried(summary: Summary) -> str:
     seeds = [name.removeprefix("seeds of ") for name in never if name.startswith("seeds of ")]
     parts = ["other draws of the labels"] if "label draws" in never else []
     parts += [f"other seeds of {join(seeds, 'and')}"] if seeds else []
-    return join([*parts, "another split of the images", "other hyper-parameters"], "or")
+    return join(
+        [
+            *parts,
+            *([] if summary["conditions"]["num_folds"] else ["another split of the images"]),
+            "other hyper-parameters",
+        ],
+        "or",
+    )
 
 
 def cost_text(summary: Summary) -> str:

@@ -1,7 +1,7 @@
 """Whether the rows look at the same places, and whether that is more than two seeds of one row share."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import pandas as pd
 
@@ -40,14 +40,14 @@ class Attributions(Figure):
         return [Panel(content=content, alternative=caption)]
 
 
-def _line(pair: dict[str, object]) -> list[Cell]:
+def _line(pair: Mapping[Hashable, object]) -> list[Cell]:
     words = [(str(pair[name]), str(pair[name])) for name in ("first", "second")]
     method = str(pair["method"]).replace("_", " ")
     images = int(str(pair["num_images"]))
     return [*words, (method, method), *(_measure(pair, name) for name in MEASURES), (_names.count(images), images)]
 
 
-def _measure(pair: dict[str, object], name: str) -> Cell:
+def _measure(pair: Mapping[Hashable, object], name: str) -> Cell:
     value, floor = float(str(pair[name])), float(str(pair.get(f"floor_{name}", "nan")))
     if math.isnan(value):
         return NOT_KNOWN

@@ -56,7 +56,7 @@ def _means(found: Sequence[ClassScore], record: StudyRecord) -> list[list[Cell]]
         ("weighted mean", [score["support"] / total for score in found]),
     ):
         precision, recall, f1 = (
-            sum(weight * score[key] for weight, score in zip(weights, found, strict=True))  # type: ignore[literal-required]
+            sum(weight * score[key] for weight, score in zip(weights, found, strict=True))
             for key in ("precision", "recall", "f1")
         )
         empty: Cell = ("", "")

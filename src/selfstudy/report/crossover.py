@@ -8,9 +8,10 @@ import pandas as pd
 from selfstudy.report import _chart, _log_axis, _names
 from selfstudy.report._figure import Figure, Panel
 from selfstudy.report._table import Cell, Table
+from selfstudy.study._findings import LabelRange, LabelsSaved
 from selfstudy.study._record import StudyRecord
 from selfstudy.study._summary import Crossover as Verdicts
-from selfstudy.study._summary import LabelRange, LabelsSaved, Summary
+from selfstudy.study._summary import Summary
 
 LOOKS: Mapping[str, tuple[str, str]] = {  # verdict: colour and shape, so that colour is not needed
     "better": (_chart.ACCENT, "triangle-up"),
@@ -79,10 +80,8 @@ def _span(each: Verdicts, least: float, most: float, num_classes: int) -> dict[s
     found = each["catches_up"]
     if found["estimate"] is None and found["low"] is None:
         return None
-    low, estimate, high = (
-        None if found[end] is None else max(least, float(str(found[end])) / num_classes)  # type: ignore[literal-required]
-        for end in ("low", "estimate", "high")
-    )
+    ends = (found["low"], found["estimate"], found["high"])
+    low, estimate, high = (None if end is None else max(least, end / num_classes) for end in ends)
     return {
         "row": each["a"], "low": least if low is None else low, "estimate": estimate, "high": most if high is None else high,
         "words": _range(found, "labels"),

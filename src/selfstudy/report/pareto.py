@@ -8,8 +8,9 @@ import pandas as pd
 from selfstudy.report import _chart, _names
 from selfstudy.report._figure import Figure, Panel
 from selfstudy.report._palette import Style, styles
+from selfstudy.study._findings import TradeOff
 from selfstudy.study._record import StudyRecord
-from selfstudy.study._summary import Summary, TradeOff
+from selfstudy.study._summary import Summary
 
 TICKS = {  # seconds, in the unit a person would use
     0.1: "0.1 s", 1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 36_000: "10 h", 360_000: "100 h",

@@ -8,8 +8,8 @@ import pandas as pd
 from selfstudy.report import _chart, _names
 from selfstudy.report._figure import Figure, Panel
 from selfstudy.report._palette import Style, styles
+from selfstudy.study._findings import Plateau as Found
 from selfstudy.study._record import StudyRecord
-from selfstudy.study._summary import Plateau as Found
 from selfstudy.study._summary import Summary
 
 

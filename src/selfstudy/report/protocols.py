@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from selfstudy.report import _names
 from selfstudy.report._figure import Figure, Panel
 from selfstudy.report._table import NOT_KNOWN, Cell, Table
+from selfstudy.study._findings import RankAgreement
 from selfstudy.study._record import StudyRecord
-from selfstudy.study._summary import RankAgreement, Summary
+from selfstudy.study._summary import Summary
 
 
 class Protocols(Figure):

@@ -40,5 +40,5 @@ def _cell(point: Point | None) -> Cell:
     """86.1 (82.0 to 90.2)."""
     if point is None:
         return NOT_KNOWN
-    mean, low, high = (100 * point[key] for key in ("mean", "low", "high"))  # type: ignore[literal-required]
+    mean, low, high = (100 * point[key] for key in ("mean", "low", "high"))
     return f"{mean:.1f} ({low:.1f} to {high:.1f})", point["mean"]

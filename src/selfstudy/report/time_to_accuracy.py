@@ -8,8 +8,9 @@ import pandas as pd
 from selfstudy.report import _chart, _names
 from selfstudy.report._figure import Figure, Panel
 from selfstudy.report._palette import Style, styles
+from selfstudy.study._findings import TimeTo
 from selfstudy.study._record import StudyRecord
-from selfstudy.study._summary import Summary, TimeTo
+from selfstudy.study._summary import Summary
 
 ROW_PIXELS = 24
 MOST_PANELS = 6

@@ -24,6 +24,7 @@ def conditions(record: StudyRecord) -> Conditions:
         backbones=sorted(record.table.loc[record.table["method"] != "majority", "backbone"].unique().tolist()),
         protocols=list(record.protocols),
         labels=list(record.labels),
+        num_folds=record.num_folds,
         transductive=bool(record.settings.get("transductive", False)),
     )
 

@@ -57,7 +57,7 @@ def class_scores(comparison: Comparison) -> list[ClassScore]:
             key = name, comparison.protocols[name], labels
             if key not in comparison.grids:
                 continue
-            cells = comparison.grids[key]
+            cells = comparison.cell_grids[key]
             predictions = [record.predictions(cell) for cell in comparison.cells_of(key)]
             for each in classes:
                 called = np.stack([_members(answers, each.number) for answers in predictions])

@@ -1,32 +1,19 @@
 """The scores of a study as grids, and what two of them say about each other."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from selfstudy.errors import UserError, nearest
-from selfstudy.evaluation import ATTRIBUTE_METRICS, METRICS
-from selfstudy.rng import Rng
-from selfstudy.study._deviations import (
-    accuracy_deviations,
-    auc_deviations,
-    bootstrap_deviations,
-    jackknife_blocks,
-    jackknife_deviations,
-    resample_weights,
-)
 from selfstudy.study._intervals import Estimate, Grid, estimate_difference, estimate_mean, grid
 from selfstudy.study._power import what_decides
 from selfstudy.study._record import Kind, Row, StudyRecord
+from selfstudy.study._scoring import Score, cell_deviations, deciding_score
 from selfstudy.study._summary import Point, Statement, StatementKind, Verdict
 
 ERROR = 0.05  # the probability that any verdict of a family is false; 1 - ERROR is the confidence of a single mean
-RESAMPLED = ("macro_f1", "balanced_accuracy")
 
 Key = tuple[str, str, str]  # (row, protocol, label count)
-Score = Callable[[np.ndarray, np.ndarray], float]  # of the truth and the answers
-Deviations = Callable[[str], np.ndarray]  # of a cell
 
 
 def judge(low: float, high: float, margin: float) -> Verdict:
@@ -50,14 +37,35 @@ class Comparison:
         self.num_groups = len(names)
         self.scores: dict[Key, pd.DataFrame] = {}  # of each grid: columns seed, draw, value, seconds, cell, status
         self.grids: dict[Key, Grid] = {}
-        deviations = _deviations(record, groups, len(names))
+        self.cell_grids: dict[Key, Grid] = {}  # the same, but in cross-validation one value for a whole round
+        deviations = cell_deviations(record, groups, len(names))
+        score = deciding_score(record) if record.num_folds else None
         for row in record.rows:
             for (protocol, labels), scores in record.scores_of(row):
                 key = row.name, protocol, labels
                 self.scores[key] = scores
                 found = [deviations(cell) for cell in scores["cell"]]
                 seeds, draws, values = (scores[name].to_numpy() for name in ("seed", "draw", "value"))
-                self.grids[key] = grid(seeds, draws, values, np.stack(found))
+                self.cell_grids[key] = grid(seeds, draws, values, np.stack(found))
+                self.grids[key] = self.cell_grids[key] if score is None else self._by_fold(key, score)
+
+    def _by_fold(self, key: Key, score: Score) -> Grid:
+        """A row's grid with a draw for every fold of every round: what that fold's images score."""
+        record, cells = self.record, self.cell_grids[key]
+        num_folds = record.num_folds
+        values = []
+        for cell, draw in zip(self.cells_of(key), np.tile(cells.draws, len(cells.values)).tolist(), strict=True):
+            answers, fold = record.answers(cell), record.rounds[draw % len(record.rounds)]
+            tested = [fold == number for number in range(num_folds)]
+            values.append([score(record.test_labels[rows], answers[rows]) for rows in tested])
+        shape = len(cells.values), len(cells.draws) * num_folds
+        return Grid(
+            values=np.array(values).reshape(shape),
+            deviations=np.zeros((*shape, 1)),  # the seeds keep what test noise is in them: wider, not narrower
+            draws=(cells.draws[:, None] * num_folds + np.arange(num_folds)).ravel(),
+            seeds=np.repeat(cells.seeds, num_folds, axis=1),
+            overlap=1 / (num_folds - 1),
+        )
 
     def grid(self, row: str, labels: str) -> Grid | None:
         """By the protocol that decides for the row."""
@@ -69,7 +77,7 @@ class Comparison:
             (seed, draw): cell
             for seed, draw, cell in zip(*(self.scores[key][c].tolist() for c in ("seed", "draw", "cell")), strict=True)
         }
-        found = self.grids[key]
+        found = self.cell_grids[key]
         draws = np.broadcast_to(found.draws, found.seeds.shape)
         return [names[pair] for pair in zip(found.seeds.ravel().tolist(), draws.ravel().tolist(), strict=True)]
 
@@ -101,10 +109,11 @@ class Comparison:
         assert first is not None and second is not None
         draws = np.intersect1d(first.draws, second.draws)
         first, second = first.on(draws), second.on(draws)
+        num_draws = len(draws) // max(1, self.record.num_folds)
         low, high = estimate.interval(confidence)
         verdict = judge(low, high, self.record.margin)
         num_test_images = len(self.record.test_labels)
-        varied = self._varied(labels, len(draws), {a: first, b: second})
+        varied = self._varied(labels, num_draws, {a: first, b: second})
         return Statement(
             id=f"{kind}/{a}/{labels}",
             kind=kind,
@@ -122,7 +131,7 @@ class Comparison:
             low=max(-1.0, low),
             high=min(1.0, high),
             confidence=confidence,
-            num_draws=len(draws),
+            num_draws=num_draws,
             num_seeds=first.num_seeds,
             num_seeds_b=second.num_seeds,
             num_test_images=num_test_images,
@@ -161,45 +170,9 @@ class Comparison:
                     high=min(1.0, high),
                     standard_error=estimate.variance**0.5,
                     confidence=1 - ERROR,
-                    num_draws=len(cells.draws),
+                    num_draws=len(self.cell_grids[name, protocol, labels].draws),
                     num_seeds=cells.num_seeds,
                     num_collapsed=int((self.scores[name, protocol, labels]["status"] == "collapsed").sum()),
                 )
             )
         return found
-
-
-def _deviations(record: StudyRecord, groups: np.ndarray, num_groups: int) -> Deviations:
-    """How the deciding metric of a cell varies over the test groups."""
-    metric, labels, rng = record.metric, record.test_labels, Rng.from_seed(0)
-    if record.multi_label:
-        return _deviations_of_attributes(record, groups, num_groups)
-    if metric == "accuracy":
-        return lambda cell: accuracy_deviations(record.predictions(cell), labels, groups)
-    if metric in RESAMPLED:
-        weights = resample_weights(num_groups, rng)
-        return lambda cell: bootstrap_deviations(
-            metric, record.predictions(cell), labels, groups, len(record.classes), weights
-        )
-    score = _named(metric, {str(name): measure for name, measure in METRICS.items()})
-    blocks = jackknife_blocks(num_groups, rng)[groups]
-    return lambda cell: _jackknife(score, labels, record.predictions(cell), blocks)
-
-
-def _deviations_of_attributes(record: StudyRecord, groups: np.ndarray, num_groups: int) -> Deviations:
-    labels = record.test_labels
-    if record.metric == "macro_auc":
-        return lambda cell: auc_deviations(labels, record.probabilities(cell), groups)
-    score = _named(record.metric, ATTRIBUTE_METRICS)
-    blocks = jackknife_blocks(num_groups, Rng.from_seed(0))[groups]
-    return lambda cell: _jackknife(score, labels, record.probabilities(cell), blocks)
-
-
-def _jackknife(score: Score, labels: np.ndarray, answers: np.ndarray, blocks: np.ndarray) -> np.ndarray:
-    return jackknife_deviations(lambda kept: score(labels[kept], answers[kept]), blocks)
-
-
-def _named(metric: str, known: Mapping[str, Score]) -> Score:
-    if metric not in known:
-        raise UserError(f'the study is judged by "{metric}", which cannot decide a verdict.{nearest(metric, known)}')
-    return known[metric]

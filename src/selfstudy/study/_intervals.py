@@ -12,6 +12,7 @@ Choice  Each mean square is relieved of the test noise it holds, and clamped at 
         1x5, 2x1, 3x3 and 2x3 seeds x draws (tests/golden/test_compare.py): 0.95 to 0.98 with 200 test images, and no
         less than 0.92 where draws or seeds are nearly all that varies. Relieving the degrees of freedom too covers
         0.89 there; relieving nothing covers 0.94 to 0.98, with intervals 5 % wider where ten labels are given.
+        Cross-validation: one fold of one round is a draw, and varies by the test images too: see _overlapping_component.
         Two seeds are one degree of freedom: where nothing but seeds varies the interval is wide, and so it should be.
 Shapes  S seeds, D draws, K cells, T test images, G test groups, R columns of deviations.
 """
@@ -31,6 +32,7 @@ class Grid:
     deviations: np.ndarray  # float64 [S, D, R]: the inner product of two cells' is their covariance over test groups
     draws: np.ndarray  # int64 [D], ascending
     seeds: np.ndarray  # int64 [S, D]
+    overlap: float = 0.0  # in cross-validation, where a draw is a fold: test groups of a fold / training groups
 
     @property
     def num_seeds(self) -> int:
@@ -44,7 +46,7 @@ class Grid:
     def on(self, draws: np.ndarray) -> "Grid":
         """The part on these draws, all of which it must have."""
         columns = np.searchsorted(self.draws, draws)
-        return Grid(self.values[:, columns], self.deviations[:, columns], draws, self.seeds[:, columns])
+        return Grid(self.values[:, columns], self.deviations[:, columns], draws, self.seeds[:, columns], self.overlap)
 
 
 @dataclass(frozen=True)
@@ -138,14 +140,18 @@ def estimate_contrast(a: Grid, b: Grid, num_groups: int) -> Estimate:
         for source, part in found.components.items()
         if source != "test"
     }
-    components["test"] = _test_component(a.deviations.mean((0, 1)) - b.deviations.mean((0, 1)), num_groups)
+    if not a.overlap:
+        components["test"] = _test_component(a.deviations.mean((0, 1)) - b.deviations.mean((0, 1)), num_groups)
     return Estimate(alone["a"].mean - alone["b"].mean, components)
 
 
 def _estimate(values: np.ndarray, deviations: np.ndarray, rows: Mapping[str, Grid], num_groups: int) -> Estimate:
     """From the value of every draw, float64 [D], with its test deviations [D, R]."""
+    overlap = max(row.overlap for row in rows.values())
     components = {}
-    if len(values) > 1:
+    if overlap:
+        components["folds"] = _overlapping_component(values, overlap, num_groups)
+    elif len(values) > 1:
         components["draws"] = _component(values, deviations)
     dealt = []
     for name, row in rows.items():
@@ -154,7 +160,8 @@ def _estimate(values: np.ndarray, deviations: np.ndarray, rows: Mapping[str, Gri
         elif row.deals_seeds and row.seeds.tolist() not in dealt:  # rows dealt alike: their difference holds both seeds
             components[name] = _dealt_component(values, row.seeds[0])
             dealt.append(row.seeds.tolist())
-    components["test"] = _test_component(deviations.mean(0), num_groups)
+    if not overlap:  # folds test on different images, so what they differ by holds the test images' part
+        components["test"] = _test_component(deviations.mean(0), num_groups)
     return Estimate(float(values.mean()), components)
 
 
@@ -174,6 +181,17 @@ def _component(levels: np.ndarray, deviations: np.ndarray) -> Component:
     noise = np.square(deviations - deviations.mean(0)).sum() / (count - 1)
     mean_square = float(levels.var(ddof=1))
     return Component(max(0.0, mean_square - float(noise)) / count, mean_square / count, count)
+
+
+def _overlapping_component(values: np.ndarray, overlap: float, num_groups: int) -> Component:
+    """Of the mean over the folds of repeated cross-validation, float64 [D].
+
+    Folds share most of their training images, and rounds all of their images, so the mean over D of them varies by more
+    than 1 / D of one: by 1 / D + overlap (Nadeau, Bengio, Machine Learning 52, 2003, eq. 9, for a correlation of the
+    folds equal to the share of test images). The floor is that of `_test_component`.
+    """
+    variance = float(values.var(ddof=1)) * (1 / len(values) + overlap) + 1 / num_groups**2
+    return Component(variance, variance, len(values))
 
 
 def _dealt_component(values: np.ndarray, seeds: np.ndarray) -> Component:

@@ -62,6 +62,9 @@ class StudyRecord:
     test_labels: np.ndarray  # int64 [T] of classes, or [T, A] of attributes: 1 has it, 0 not, -1 unknown
     test_groups: np.ndarray  # str [T]
     plan: tuple[Mapping[str, object], ...]  # the cells of plan.json, done or not
+    rounds: (
+        np.ndarray
+    )  # int64 [R, T]: in cross-validation the fold of each image in the rounds, draw by draw; else R = 0
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -84,7 +87,13 @@ class StudyRecord:
             test_labels=np.asarray(_read_list(splits, "test_labels"), dtype=np.int64),
             test_groups=np.asarray(_read_list(splits, "test_groups"), dtype=str),
             plan=tuple(_read_list(plan, "cells")),
+            rounds=np.asarray(read_json(splits).get("rounds", []), dtype=np.int64),
         )
+
+    @property
+    def num_folds(self) -> int:
+        """Of each round of cross-validation; 0 where there is one test part."""
+        return int(self.rounds.max()) + 1 if self.rounds.size else 0
 
     @property
     def multi_label(self) -> bool:
@@ -197,7 +206,7 @@ class StudyRecord:
         table = table[(table["split"] == "test") & table["value"].notna()]
         return table[["seed", "draw", "value", "seconds", "cell", "status"]].reset_index(drop=True)
 
-    def evaluation(self, cell: str) -> dict[str, object]:
+    def evaluation(self, cell: str) -> dict[str, Any]:
         """The scores.json of an evaluation; nothing where it is missing."""
         path = self.folder / "cells" / cell / "scores.json"
         return read_json(path) if path.is_file() else {}
@@ -239,6 +248,10 @@ class StudyRecord:
     def probabilities(self, cell: str) -> np.ndarray:
         """Of every class or attribute, float32 [T, K]. Raises UserError as `predictions` does."""
         return self._answers(cell, "probabilities")
+
+    def answers(self, cell: str) -> np.ndarray:
+        """What the metrics score: predictions of classes, probabilities of attributes."""
+        return self.probabilities(cell) if self.multi_label else self.predictions(cell)
 
     def _answers(self, cell: str, name: str) -> np.ndarray:
         path = self.folder / "cells" / cell / "predictions.safetensors"

@@ -118,6 +118,7 @@ class Conditions(TypedDict):
     backbones: list[str]
     protocols: list[str]
     labels: list[str]  # fewest first
+    num_folds: int  # of repeated cross-validation, one round for each draw of the labels; 0: one test part
     transductive: bool  # whether methods were pretrained on the test images too, without their labels
 
 

@@ -1,12 +1,13 @@
 """The row to take at every label count: chosen by validation inside the label budget, and only then looked at on test.
 
-A protocol that cross-validates leaves `validation_score` among what it chose. Where labels are too few for that (fewer
+A protocol that cross-validates leaves `validation_score` among what it chose, one that searches every trial's. Where labels are too few for that (fewer
 than 5 per class), the row is chosen at the next larger label count that has such scores: that reads labels beyond the
 budget, but no test image, so what it then scores on test is no maximum of lucky numbers. Where no label count has any, the
 test scores choose, and the verdicts are as wide as it takes to cover the choice.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -36,10 +37,9 @@ def validation_scores(comparison: Comparison, labels: str) -> list[ValidationSco
         if row.kind == "majority":
             continue
         for draw, cell in comparison.drawn(name, labels):
-            chosen = comparison.record.evaluation(cell).get("chosen", {})
-            score = chosen.get(VALIDATION) if isinstance(chosen, Mapping) else None
-            if isinstance(score, int | float):
-                by_row.setdefault(name, {}).setdefault(draw, []).append(float(score))
+            score = _validation_score(comparison.record.evaluation(cell), comparison.record.metric)
+            if score is not None:
+                by_row.setdefault(name, {}).setdefault(draw, []).append(score)
     shared = set.intersection(*(set(draws) for draws in by_row.values())) if by_row else set()
     if not shared:
         return []
@@ -52,6 +52,15 @@ def validation_scores(comparison: Comparison, labels: str) -> list[ValidationSco
         for name, draws in by_row.items()
     ]
     return sorted(found, key=lambda score: -score["mean"])  # of equal ones the first of the study file
+
+
+def _validation_score(evaluation: Mapping[str, Any], metric: str) -> float | None:
+    """Of the settings that a cell chose: what it says, or the best of its search; None if it chose nothing."""
+    score = evaluation.get("chosen", {}).get(VALIDATION)
+    if score is not None:
+        return float(score)
+    trials = evaluation.get("details", {}).get("search", [])
+    return max((float(trial[metric]) for trial in trials if metric in trial), default=None)
 
 
 def _tested(comparison: Comparison, labels: str) -> dict[str, Estimate]:

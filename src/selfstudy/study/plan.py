@@ -23,6 +23,7 @@ from selfstudy.study.settings import Entry, Label, StudySettings
 from selfstudy.training import RunSettings, resolve
 from selfstudy.training.settings import SMALL_STEM_UP_TO
 from selfstudy.types import DataCard
+from selfstudy.views import parse, preset
 from selfstudy.weights import PUBLISHED, checksum, published_facts
 
 Content = Mapping[str, object]
@@ -260,7 +261,16 @@ class _Planner:
         views = self.settings.views.get("base", ()) if isinstance(self.settings.views, Mapping) else self.settings.views
         study = {"metric": self.settings.metric, **({"views": views} if views else {})}
         values = {key: value for key, value in study.items() if key in known} | dict(overrides)
+        if "views" in known:
+            self._refuse_views(values.get("views", "photo"), place)
         return Evaluation(protocol=protocol, config=config.validate(kind, values, place))
+
+    def _refuse_views(self, views: object, place: str) -> None:
+        """Operations that make no sense for images of so many channels."""
+        entries = preset(views, place) if isinstance(views, str) else views
+        for operation in parse(entries, f"{place}: views") if isinstance(entries, list | tuple) else ():
+            if reason := operation.refusal(self.material.pool.channels):
+                raise UserError(f"{place}: views: {operation.name} cannot be used: {reason}; `views: microscopy` replaces all")
 
     def _start(self, entry: Entry) -> tuple[dict[str, str], dict[str, object]]:
         """Which untrained encoder a baseline starts from, and the rest of its overrides."""

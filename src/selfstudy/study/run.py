@@ -16,11 +16,13 @@ from selfstudy import config, files
 from selfstudy.errors import RunError, UserError
 from selfstudy.progress import Progress, duration
 from selfstudy.study import results
+from selfstudy.study._explanations import explain
 from selfstudy.study.cell import Bench, Outcome, Status
 from selfstudy.study.estimate import Estimate, describe, estimate
 from selfstudy.study.material import decide_metric, gather, saved_split
 from selfstudy.study.plan import Cell, plan
 from selfstudy.study.settings import StudySettings, validate
+from selfstudy.study.thumbnails import write_thumbnails
 from selfstudy.training import default_device
 
 SECONDS_BETWEEN_TABLES = 5.0
@@ -79,6 +81,8 @@ def run(settings: StudySettings, folder: Path, *, progress: Progress, yes: bool 
             _work(study, cost)
         finally:  # also when it is interrupted: what is done is seen
             _write_table(study)
+        write_thumbnails(folder, study.bench.material.images)
+        explain(study)
     failures = tuple(outcome.error for outcome in study.outcomes.values() if outcome.status == "failed")
     return Finished(folder, len(study.outcomes), len(study.outcomes) - already, failures)
 

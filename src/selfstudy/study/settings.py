@@ -16,6 +16,11 @@ from selfstudy.errors import UserError, nearest
 from selfstudy.images import Levels
 
 BASELINES = ("majority", "random", "supervised", "pretrained")  # rows that no file of methods/ stands for
+# Analyses that take seconds for a row; those that do not apply to it are left out.
+EXPLAINED = (
+    "neighbours", "confused", "confident_mistakes", "integrated_gradients", "border", "agreement", "reconstructions",
+    "jigsaws",
+)  # fmt: skip
 BUILT_IN = Path(__file__).parent.parent / "studies"
 
 Source = str | Mapping[str, object]  # one word, a path, or the keys of a source; images.load reads it
@@ -66,6 +71,7 @@ class StudySettings:
     budget: Mapping[Literal["images_seen", "epochs"], Annotated[float, Field(gt=0)]] = field(
         default_factory=dict
     )  # of pretraining
+    explain: tuple[str, ...] = EXPLAINED  # analyses made of every row; [] for none
     max_hours: Annotated[float, Field(gt=0)] = 8.0  # a night
     device: Literal["best", "cpu", "cuda", "mps"] = "best"  # best: the first of cuda, mps, cpu that is there
     threads: Annotated[int, Field(ge=0)] = 0  # of the CPU; 0: one for every core
@@ -87,6 +93,11 @@ class StudySettings:
         for protocol in self.protocols:
             if protocol not in protocol_names():
                 raise ValueError(f'protocols: there is no protocol "{protocol}".{nearest(protocol, protocol_names())}')
+        for analysis in self.explain:
+            if analysis not in catalog.names("explain") and not analysis.endswith(".py"):
+                raise ValueError(
+                    f'explain: there is no analysis "{analysis}".{nearest(analysis, catalog.names("explain"))}'
+                )
         found = [entry.name for entry in self.entries]
         for name in found:
             if found.count(name) > 1:
@@ -143,7 +154,7 @@ def read(study: str = "digits", overrides: Mapping[str, object] | None = None) -
 def validate(values: Mapping[str, object], place: str) -> StudySettings:
     """Checked settings from plain values: one value stands for a list of one, and "10" for 10."""
     values = dict(values)
-    for key in ("labels", "unlabelled", "protocols", "methods", "time_to"):
+    for key in ("labels", "unlabelled", "protocols", "methods", "time_to", "explain"):
         if key in values:
             values[key] = _as_list(values[key])
     if "labels" in values:

@@ -251,6 +251,10 @@ def _check(kind: type[Method], method_config: object, settings: RunSettings, dat
         )
     for slot, chain in settings.chains().items():
         for operation in chain.steps:
+            if reason := operation.refusal(data.channels):
+                raise UserError(
+                    f"{place}: views of slot {slot}: {operation.name} cannot be used: {reason}; `views: microscopy` replaces all"
+                )
             if reason := kind.spoils(method_config, operation):
                 raise UserError(
                     f"{place}: views of slot {slot}: {settings.method} cannot use {operation.name}: {reason}"

@@ -42,6 +42,10 @@ class Operation(ABC):
         """Int64 [N]: images with equal numbers take the same way through `apply`, None: all do. Only speed hangs on it."""
         return None
 
+    def refusal(self, channels: int) -> str:
+        """Why it makes no sense for images of so many channels, and what to do, in a clause; "" where it does."""
+        return ""
+
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:
         """Apply to every image, whatever `p`."""
         with one_thread():

@@ -20,6 +20,25 @@ PRESETS: Mapping[str, tuple[object, ...]] = {
         {"affine": {"degrees": 25, "translate": 0.1, "scale": [0.7, 1.3], "shear": 19}},
         {"elastic": {"alpha": 1.4, "sigma": 4.0}},
     ),
+    # A medieval-script study's operations, each half of the time (ICDAR 2017 CLaMM: dilation 5, erosion 3, rotation, blur,
+    # erasing), less its flip: mirrored writing is no writing. Ink is dark on bright paper there. Turns as of a scanner.
+    "page": (
+        {"crop": {"scale": [0.4, 1.0]}},
+        {"dilation": {"p": 0.25, "size": 3, "ink": "dark"}},
+        {"erosion": {"p": 0.25, "size": 3, "ink": "dark"}},
+        {"affine": {"p": 0.5, "degrees": 5, "translate": 0.05, "scale": [0.9, 1.1], "shear": 5, "fill": 1.0}},
+        {"jitter": {"p": 0.5, "brightness": 0.4, "contrast": 0.4, "saturation": 0.0, "hue": 0.0}},
+        {"blur": {"p": 0.5, "sigma": [0.1, 1.5]}},
+        {"erase": {"p": 0.25, "area": [0.02, 0.2]}},
+    ),
+    # Cells have no up and no left, and each stain its own strength: for any number of channels.
+    "microscopy": (
+        {"flip": {"p": 0.5}},
+        {"quarter": {}},
+        {"intensity": {"p": 0.8}},
+        {"blur": {"p": 0.3, "sigma": [0.1, 1.5]}},
+        {"noise": {"p": 0.5, "std": [0.0, 0.05]}},
+    ),
 }
 
 

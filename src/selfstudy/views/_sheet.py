@@ -21,7 +21,7 @@ def draw_sheet(originals: Tensor, views: Mapping[str, Tensor], path: Path) -> No
     """Write a PNG with one column per image: the original on top, below it one row for each of `views`, captioned.
 
     `originals` is uint8 [N, C, S', S'] or float [N, C, H, W] in [0, 1]; each of `views` is [N, C, H, W] likewise.
-    C is 1 or 3; heights and widths may differ between rows. Small pictures are enlarged by a whole factor, so a pixel
+    Heights and widths may differ between rows. Small pictures are enlarged by a whole factor, so a pixel
     stays a square. Raises ValueError if the rows differ in their number of images, RunError if the disk is full.
     """
     rows = {"original": originals, **views}
@@ -56,6 +56,10 @@ def _picture(image: Tensor) -> Image.Image:
     if image.is_floating_point():
         image = (image.clamp(0, 1) * 255).round()
     pixels = image.to(torch.uint8).cpu().numpy()
+    if len(pixels) not in (1, 3):
+        pixels = (
+            pixels.mean(0, keepdims=True).round().astype(np.uint8)
+        )  # other channels are no colours: their mean, grey
     picture = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     longer = max(picture.size)
     if longer > 2 * CELL_PIXELS:

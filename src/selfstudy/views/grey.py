@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from selfstudy.rng import Draws
-from selfstudy.views._colour import luma
+from selfstudy.views._colour import are_colours, luma
 from selfstudy.views._operation import Operation
 
 
@@ -21,6 +21,9 @@ class Grey(Operation):
 
     def apply(self, images: Tensor, *tables: Tensor) -> Tensor:
         return grey(images)
+
+    def refusal(self, channels: int) -> str:
+        return "" if are_colours(channels) else f"{channels} channels are no colours to take away: leave it out"
 
 
 def grey(images: Tensor) -> Tensor:

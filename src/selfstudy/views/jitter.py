@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from selfstudy.rng import Draws
-from selfstudy.views._colour import luma
+from selfstudy.views._colour import are_colours, luma
 from selfstudy.views._operation import Operation, per_image
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
@@ -59,9 +59,14 @@ class Jitter(Operation):
     def apply(self, images: Tensor, *tables: Tensor) -> Tensor:
         return jitter(images, *tables)
 
+    def refusal(self, channels: int) -> str:
+        if are_colours(channels) or self.hue == self.saturation == 0.0:
+            return ""
+        return f"images of {channels} channels have no hue and saturation: set both to 0, or use intensity instead"
+
 
 def jitter(images: Tensor, factors: Tensor, shift: Tensor, order: Tensor) -> Tensor:
-    """Apply given changes to float32 [N, C, H, W] in [0, 1], C = 1 or 3, in place.
+    """Apply given changes to float32 [N, C, H, W] in [0, 1], in place. Where C is not 3 the hue stays, and where it is 1 the saturation.
 
     factors [N, 3] of brightness, contrast and saturation; shift [N] of the hue, in turns; order int64 [N] into ORDERS.
     """
@@ -69,6 +74,8 @@ def jitter(images: Tensor, factors: Tensor, shift: Tensor, order: Tensor) -> Ten
     factors = factors.gather(1, kinds)
     if images.shape[1] == 1:
         factors = torch.where(kinds == SATURATION, 1.0, factors)
+        return _blend(images, factors, kinds, range(3))
+    if images.shape[1] != 3:  # the saturation has no strength there, see `refusal`
         return _blend(images, factors, kinds, range(3))
     way = run_by_run if images.device.type == "cpu" else all_at_once
     return way(images, factors, kinds, shift, place)
