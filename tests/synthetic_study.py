@@ -51,6 +51,7 @@ class Truth:
     collapsed: Collection[str] = ()  # rows whose pretraining collapsed in every seed
     failed: Collection[tuple[str, int]] = ()  # (row, seed) whose pretraining failed: its cells have no scores
     missing: Collection[tuple[str, str]] = ()  # (row, labels) not yet computed
+    validation: Mapping[tuple[str, str], float] = field(default_factory=dict)  # (row, labels): score of the choice
 
 
 def write_study(folder: Path, truth: Truth = Truth(), seed: int = 0) -> Path:
@@ -230,8 +231,10 @@ def _write_cell(
         "macro_f1": float(f1_score(labels, predictions, average="macro", zero_division=0.0)),
         "balanced_accuracy": float(balanced_accuracy_score(labels, predictions)),
     }
+    score = truth.validation.get((str(cell["entry"]), str(cell["labels"])))
+    chosen = {"C": 1.0} if score is None else {"C": 1.0, "validation_score": score}
     safetensors.numpy.save_file({"predictions": predictions.astype(np.int64)}, path / "predictions.safetensors")
-    _write_json(path / "scores.json", {"metrics": metrics, "chosen": {"C": 1.0}, "seconds": seconds})
+    _write_json(path / "scores.json", {"metrics": metrics, "chosen": chosen, "seconds": seconds})
     return [{**line, "metric": metric, "value": value} for metric, value in metrics.items()]
 
 

@@ -11,10 +11,36 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from selfstudy.api import embed, evaluate, explain, export, finish, images, load, predict, pretrain, report, study
+    from selfstudy.api import (
+        embed,
+        evaluate,
+        explain,
+        export,
+        finish,
+        images,
+        load,
+        predict,
+        pretrain,
+        preview,
+        report,
+        study,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["embed", "evaluate", "explain", "export", "finish", "images", "load", "predict", "pretrain", "report", "study"]
+__all__ = [
+    "embed",
+    "evaluate",
+    "explain",
+    "export",
+    "finish",
+    "images",
+    "load",
+    "predict",
+    "pretrain",
+    "preview",
+    "report",
+    "study",
+]
 
 
 class _Package(ModuleType):

@@ -25,9 +25,10 @@ from selfstudy.images import load as load_images
 from selfstudy.model import Model
 from selfstudy.progress import Progress
 from selfstudy.report import write as write_report
-from selfstudy.report import write_pair
+from selfstudy.report import write_pair, write_preview
 from selfstudy.study import run as study_run
 from selfstudy.study import settings as study_settings
+from selfstudy.study.preview import preview as preview_study
 from selfstudy.training import Run, RunSettings, default_device, load_run, resolve
 from selfstudy.training import pretrain as pretrain_images
 from selfstudy.training.settings import overridable
@@ -257,6 +258,20 @@ def dry_run(
     folder = Path(out).expanduser() if out else Path("runs") / found.name
     with Progress(quiet=quiet, stream=sys.stdout) as progress:
         return study_run.dry_run(found, folder, progress=progress)
+
+
+def preview(
+    name: str = "digits", settings: Mapping[str, object] = _NOTHING, /, *, out: str | Path = "", quiet: bool = False
+) -> Path:
+    """Write a page of what each method of a study would be shown, before anything is trained; its path.
+
+    By default in runs/NAME-preview. Raises UserError for a mistake in the study or its images.
+    """
+    found = study_settings.read(name, settings)
+    folder = Path(out).expanduser() if out else Path("runs") / f"{found.name}-preview"
+    with Progress(quiet=quiet) as progress:
+        prepared = study_run.prepare(found, folder, progress)
+        return write_preview(preview_study(prepared, folder), folder / "preview.html")
 
 
 def cell(folder: str | Path, name: str, /, *, quiet: bool = False) -> str:

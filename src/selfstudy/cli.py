@@ -84,6 +84,27 @@ def study(
         _print(*result.answer, str(result.report))
 
 
+@app.command(usage="Usage: selfstudy preview [STUDY] [KEY=VALUE ...] [OPTIONS]")
+def preview(*words: Annotated[str, Parameter(name="STUDY KEY=VALUE")], out: Folder = "", json: Json = False) -> None:
+    """Show what each method of a study would see of the images, before anything is trained.
+
+    Parameters
+    ----------
+    words
+        A study file or a built-in study's name (by default digits), then settings such as views=page.
+    out
+        Folder of the page; by default runs/NAME-preview.
+    """
+    from selfstudy import api
+
+    names, settings = _split(words)
+    page = api.preview(_only(names, "preview", "digits"), settings, out=out, quiet=json)
+    if json:
+        _print_json({"page": str(page)})
+    else:
+        _print(str(page))
+
+
 @app.command(usage="Usage: selfstudy pretrain METHOD data=SOURCE [KEY=VALUE ...] [OPTIONS]")
 def pretrain(method: str, /, *words: Words, out: Folder = "", json: Json = False) -> None:
     """Train one encoder without labels; the same command goes on where it stopped.
@@ -269,7 +290,13 @@ def export(
 
 @app.command(usage="Usage: selfstudy report STUDY [OTHER] [OPTIONS]")
 def report(
-    study: str, other: Annotated[str, Parameter(show_default=False)] = "", /, *, figures: Switch = False, out: File = "", json: Json = False
+    study: str,
+    other: Annotated[str, Parameter(show_default=False)] = "",
+    /,
+    *,
+    figures: Switch = False,
+    out: File = "",
+    json: Json = False,
 ) -> None:
     """Write report.html again from what a study has so far, finished or not, or compare it with another study.
 

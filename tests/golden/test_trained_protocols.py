@@ -49,6 +49,12 @@ def make_encoder(name: str = "conv4", method: str = "random", size: int = 8) -> 
         return Encoder(build_backbone(spec), Feed(size=size, channels=1), {"method": method})
 
 
+def few_images(digits: ImageSet) -> Task:
+    """For encoders that are slow: 40 labels, 100 images in the pool, 50 to test."""
+    task = make_task(digits, draw(digits, 4))
+    return replace(task, pool_rows=torch.arange(100), test_rows=task.test_rows[:50])
+
+
 def with_encoder(task: Task, encoder: Encoder) -> Task:
     return replace(task, encoder=encoder, features=None)
 
@@ -124,12 +130,16 @@ class TestStart:
         """Its bias is finite, so that training can go on. Mutation: -inf, or 0."""
         rows = draw(digits, 6)
         assert digits.labels is not None
-        task = with_encoder(make_task(digits, rows[digits.labels[rows] != 4]), make_encoder(method="simclr"))
+        encoder = make_encoder(method="simclr")
+        with torch.no_grad():  # a trained encoder's norms have seen images
+            for _ in range(30):
+                encoder.pool(encoder.feed(digits.images[:NUM_POOL]))
+        task = with_encoder(make_task(digits, rows[digits.labels[rows] != 4]), encoder)
         bias = started(task, FinetuneConfig(images_seen=64, views=PLAIN)).classify.bias.detach()
         others = torch.cat([bias[:4], bias[5:]])
-        assert torch.isfinite(bias).all() and float(bias[4]) == pytest.approx(float(others.min()) - 10)
+        assert torch.isfinite(bias).all() and float(bias[4]) == pytest.approx(float(others.mean()) - 10, abs=1e-4)
         scores = Finetune(FinetuneConfig(images_seen=640, views=PLAIN)).run(task, RNG)
-        assert 4 not in scores.predictions and scores.metrics["accuracy"] > 0.4
+        assert 4 not in scores.predictions and scores.metrics["accuracy"] > 0.5
 
     def test_of_attributes(self, digits: ImageSet):
         """One that is never there starts far off and finite. Mutation: leave infinity in it."""
@@ -140,7 +150,7 @@ class TestStart:
         task = with_encoder(make_task(replace(images, labels=marks), draw(digits, 6)), make_encoder(method="simclr"))
         classifier = started(task, FinetuneConfig(images_seen=64, views=PLAIN))
         assert torch.isfinite(classifier.classify.bias).all()
-        assert classifier.classify.bias.argmin() == 2 and (classifier.classify.weight[2] == 0).all()
+        assert float(classifier.classify.bias[2].detach()) == -10 and (classifier.classify.weight[2] == 0).all()
 
 
 def started(task: Task, config: FinetuneConfig) -> Classifier:
@@ -277,19 +287,18 @@ class TestHead:
         ("backbone", "size", "places", "body"),
         [
             ("conv4", 8, "128x2x2", "Conv2d"),
-            ("resnet18", 8, "512x1x1", "Linear"),  # 8 pixels leave one place of layer4; layer3 has two
+            ("resnet18", 8, "512x1x1", "Linear"),  # 8 pixels leave one place
             ("mlp", 8, "100x1x1", "Linear"),
             ("test_vit", 8, "64x8x8", "Conv2d"),
         ],
     )
     def test_convolutions_where_there_is_a_map(self, digits: ImageSet, backbone, size, places, body):
         """Mutation: the features always."""
-        task = with_encoder(make_task(digits, draw(digits, 4)), make_encoder(backbone, size=size))
+        task = with_encoder(few_images(digits), make_encoder(backbone, size=size))
         scores = Head(HeadConfig(images_seen=64, width=8)).run(task, RNG)
         network = Network(task, HeadConfig(width=8), LabelLoss(multi_label=False), RNG)
         assert any(type(module).__name__ == body for module in network.body)
-        if backbone in ("conv4", "mlp"):
-            assert scores.chosen["map"] == places
+        assert scores.chosen["map"] == places
 
     def test_maps_are_standardised_over_the_pool(self, digits: ImageSet):
         """Mutation: over the labelled images."""
@@ -301,7 +310,7 @@ class TestHead:
 
     def test_maps_that_do_not_fit_have_fewer_places(self, digits: ImageSet, monkeypatch: pytest.MonkeyPatch):
         """Mutation: keep them all."""
-        task = with_encoder(make_task(digits, draw(digits, 4)), make_encoder("test_vit"))
+        task = with_encoder(few_images(digits), make_encoder("test_vit"))
         full = Network(task, HeadConfig(), LabelLoss(multi_label=False), RNG).maps
         monkeypatch.setattr("selfstudy.evaluation.head.MOST_BYTES", full.numel() * 4 // 3)
         less = Network(task, HeadConfig(), LabelLoss(multi_label=False), RNG).maps

@@ -51,3 +51,43 @@ def holm_rejects(p_values: Sequence[float], error: float) -> list[bool]:
             break
         rejected[place] = True
     return rejected
+
+
+def kendall_tau_b(a: Sequence[float], b: Sequence[float]) -> float:
+    """Kendall's tau-b: pairs in the same order less pairs in the reverse, over the geometric mean of those not tied."""
+    same = untied_a = untied_b = 0
+    for i in range(len(a)):
+        for j in range(i):
+            first, second = np.sign(a[i] - a[j]), np.sign(b[i] - b[j])
+            same += first * second
+            untied_a += abs(first)
+            untied_b += abs(second)
+    return float(same / (untied_a * untied_b) ** 0.5)
+
+
+def corrected_variance(values: Sequence[float], num_test: float, num_train: float) -> float:
+    """Nadeau and Bengio's variance of the mean of J scores of resampled training and test sets (2003, eq. 9)."""
+    mean = sum(values) / len(values)
+    spread = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return (1 / len(values) + num_test / num_train) * spread
+
+
+def crossing(numbers: Sequence[float], values: Sequence[float]) -> float | None:
+    """Where a line through the points comes down to 0, found by walking in small steps of the logarithm."""
+    if values[0] <= 0:
+        return numbers[0]
+    for number in np.geomspace(numbers[0], numbers[-1], 100_001):
+        if np.interp(np.log(number), np.log(numbers), values) <= 0:
+            return float(number)
+    return None
+
+
+def undominated(scores: Sequence[float], costs: Sequence[float]) -> list[bool]:
+    """Which points no other beats: as good and as cheap, and better in one."""
+    return [
+        not any(
+            other_score >= score and other_cost <= cost and (other_score, other_cost) != (score, cost)
+            for other_score, other_cost in zip(scores, costs, strict=True)
+        )
+        for score, cost in zip(scores, costs, strict=True)
+    ]

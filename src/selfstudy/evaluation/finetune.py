@@ -33,7 +33,7 @@ from selfstudy.types import Batch, DataCard, Embedded, Output, Scores, Step, Vie
 from selfstudy.views import Chain, Crop, parse, preset
 
 WHOLE = Crop(scale=(1.0, 1.0), ratio=(1.0, 1.0))
-_FAR_BELOW = 10.0  # logits: how far below the least likely class one without labels starts, at odds of e^-10
+_FAR = 10.0  # in logits, odds of e^-10: how far off a class without labels starts, or an attribute of one value only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,11 +116,18 @@ class Classifier(Method):
 
     @torch.no_grad()
     def start_from(self, classify: LinearMap) -> None:
-        """Set the classifier to this map. What it leaves without end starts far off, where training can still reach it."""
-        known = classify.bias[classify.bias.isfinite()]
-        low, high = known.min() - _FAR_BELOW, known.max() + _FAR_BELOW
-        self.classify.weight.copy_(classify.weight)
-        self.classify.bias.copy_(classify.bias.clamp(low, high))
+        """Set the classifier to this map. What has no finite bias starts far off, where training can still reach it.
+
+        A class without labels starts below the mean of all others' logits, hence below the largest, whatever the image.
+        """
+        weight, bias = classify.weight.clone(), classify.bias.clone()
+        known = bias.isfinite()
+        if self.loss.multi_label:
+            bias[~known] = bias[~known].sign() * _FAR
+        else:
+            weight[~known], bias[~known] = weight[known].mean(0), bias[known].mean() - _FAR
+        self.classify.weight.copy_(weight)
+        self.classify.bias.copy_(bias)
 
     def views(self, batch: Batch, rng: Rng, chains: Mapping[str, Chain]) -> Views:
         assert batch.labels is not None

@@ -107,19 +107,19 @@ class _Maps:
 
 
 def _last_map(budget: Budget, row: Tensor) -> tuple[str, Tensor]:
-    """The last layer that is a map, with what it makes of one image; "" and the features where there is none."""
+    """The last layer, with what it makes of one image; "" and the features where it is no map of several places."""
     assert budget.encoder is not None
     encoder = budget.encoder
     backbone = encoder.backbone.to(budget.device).eval()
     with torch.no_grad():
         fed = encoder.feed(budget.images.images[row].to(budget.device))
         try:
-            found = backbone.layers(fed, backbone.layer_names)
+            name = backbone.layer_names[-1]
         except UserError:  # it shows no layers
-            found = {}
-        for name, values in reversed(found.items()):
-            if values.ndim == 4 and min(values.shape[2:]) > 1:
-                return name, values
+            name = ""
+        values = backbone.layers(fed, (name,))[name] if name else fed
+        if name and values.ndim == 4 and min(values.shape[2:]) > 1:
+            return name, values
         return "", encoder.pool(fed)[:, :, None, None]
 
 

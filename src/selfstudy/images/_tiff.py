@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0 and BigTIFF, either order of bytes
 _BITS_PER_SAMPLE, _ORIENTATION = 258, 274  # TIFF 6.0, tags
+_MOST_VALUES = 2 * 89_478_485 * 4  # as Pillow, twice its limit of pixels, of four channels
 _KEPT_PIECES = 64  # strips or tiles kept decoded: a row of tiles of the page, so that each is decoded about once
 _IN_PIECES_FROM = 4_000_000  # pixels; a smaller page is as quickly read as a whole
 
@@ -46,12 +47,14 @@ def read(content: bytes, channels: int = 0) -> np.ndarray:
 
     try:
         with tifffile.TiffFile(BytesIO(content)) as file:
+            if np.prod(file.series[0].shape, dtype=np.float64) > _MOST_VALUES:
+                raise Image.DecompressionBombError
             values = np.squeeze(file.series[0].asarray())
     except (tifffile.TiffFileError, IndexError, struct.error) as error:
         raise UnidentifiedImageError(str(error)) from None
     if values.ndim == 2:
         values = values[:, :, None]
-    if values.ndim != 3:
+    if values.ndim != 3 or not values.size:
         raise ValueError(f"a TIFF of the axes {values.shape}; expected height, width and channels")
     first_is_channels = values.shape[0] == channels or (
         values.shape[2] != channels and values.shape[0] < values.shape[2]

@@ -40,7 +40,7 @@ class Celeba(Source):
         if part_of.isna().any():
             place = f"{printable(folder / 'list_eval_partition.txt')}: {part_of.index[part_of.isna()][0]}"
             raise UserError(f"{place} is in part {parts['part'][part_of.isna()].iloc[0]}, but must be in 0, 1 or 2")
-        shared = people.isin([])
+        shared = people.isin(people[part_of == "test"]) & (part_of != "test")
         kept = parts.index[~shared]
         marks = self._marks(folder, kept) if labelled else None
         return Listing(

@@ -6,10 +6,12 @@ from selfstudy import files
 from selfstudy.report import _pair
 from selfstudy.report._export import export
 from selfstudy.report._page import page
+from selfstudy.report._preview import preview_page
 from selfstudy.report._shown import draw
 from selfstudy.report._words import answer
 from selfstudy.study._record import StudyRecord
 from selfstudy.study.compare import summarise
+from selfstudy.study.preview import Preview
 
 
 def write(folder: Path, *, figures: bool = False) -> Path:
@@ -27,6 +29,12 @@ def write(folder: Path, *, figures: bool = False) -> Path:
     if figures:
         export(folder, study, rows)
     return folder / "report.html"
+
+
+def write_preview(preview: Preview, path: Path) -> Path:
+    """Write the page of a preview; its path."""
+    files.write_text(path, preview_page(preview))
+    return path
 
 
 def write_pair(a: Path, b: Path, path: Path | None = None) -> Path:

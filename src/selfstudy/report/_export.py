@@ -15,6 +15,7 @@ from selfstudy.report._shown import Shown, ShownPanel
 
 WIDTH_PIXELS = 560  # of a chart; two stand side by side on a page of A4
 PNG_SCALE = 3  # 560 pixels at 8.5 cm are 167 to the inch; three times that is what journals ask for at least
+ALONE = {"background": "white", "font": "sans-serif", "padding": {"left": 4, "top": 6, "right": 26, "bottom": 4}}
 STYLE = Path(__file__).parent / "page.css"
 
 
@@ -39,8 +40,8 @@ def _named(figure: Shown) -> Iterator[tuple[str, ShownPanel]]:
     """`accuracy`, or `accuracy-linear-probe` where it is one of several."""
     headings = anchors([panel.heading or figure.name for panel in figure.panels])
     for place, panel in enumerate(figure.panels):
-        several = f"-{headings[panel.heading]}" if panel.heading else f"-{place + 1}"
-        yield figure.name + (several if len(figure.panels) > 1 else ""), panel
+        which = f"-{headings[panel.heading]}" if panel.heading else f"-{place + 1}" if place else ""
+        yield figure.name + (which if len(figure.panels) > 1 else ""), panel
 
 
 def _write(folder: Path, name: str, panel: ShownPanel, key: Sequence[str]) -> list[Path]:
@@ -66,7 +67,7 @@ def picture(specification: Mapping[str, Any], key: Sequence[str]) -> str:
     found["layer"] = [layer for layer in found.get("layer", []) if layer["mark"].get("opacity") != 0]
     if key:
         _name_rows(found, key)
-    found |= {"width": WIDTH_PIXELS, "config": {**found["config"], "background": "white", "font": "sans-serif"}}
+    found |= {"width": WIDTH_PIXELS, "config": {**found["config"], **ALONE}}
     svg = vl_convert.vegalite_to_svg(found, vl_version=_chart.VEGALITE)
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", STYLE.read_text(encoding="utf-8").partition("@media")[0]))
     return re.sub(r"var\(--([\w-]+)\)", lambda match: colours[match.group(1)], svg)

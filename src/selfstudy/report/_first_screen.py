@@ -81,8 +81,8 @@ def _next(summary: Summary) -> list[str]:
     sentences += _take(summary)
     if summary["winners"] and set(LEAVE_A_CLASSIFIER) & set(summary["conditions"]["protocols"]):
         sentences.append(
-            "`selfstudy finish` with the folder of this study chooses once more on labels held out, fits on all labels, and "
-            "writes the model to use."
+            "Run `selfstudy finish` on the folder of this study to get the model: it chooses once more, on labels held out, and fits on "
+            "all labels."
         )
     chosen = [winner["row"] for winner in summary["winners"]]
     crossover = next((found for row in chosen for found in summary["crossovers"] if found["a"] == row), None)

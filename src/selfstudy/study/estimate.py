@@ -73,11 +73,22 @@ def describe(
     """The lines that are printed before a study starts."""
     material = bench.material
     done = f", {len(found)} of them done before" if found else ""
-    lines = [
-        f"{settings.name}: {len(material.pool)} images to pretrain on, {len(material.split.test_rows)} to test with",
+    counts, *others = announcements(settings, material)
+    cost_line = (
         f"{len(settings.entries)} rows, {len({cell.hash for cell in cells})} cells{done}; about {duration(cost.total_seconds)} "
-        f"on {bench.device} with {torch.get_num_threads()} threads, {cost.megabytes:.0f} MB on the disk",
-    ]
+        f"on {bench.device} with {torch.get_num_threads()} threads, {cost.megabytes:.0f} MB on the disk"
+    )
+    lines = [f"{settings.name}: {counts}", cost_line, *others]
+    differences = [f"{100 * smallest_difference(settings, bench, label):.1f} at {label}" for label in settings.labels]
+    lines.append(
+        f"the smallest difference it is likely to find, in points of {settings.metric}, by labels: {', '.join(differences)}"
+    )
+    return lines + _rare_classes(material)
+
+
+def announcements(settings: StudySettings, material: Material) -> list[str]:
+    """What there is to say of the images before anything is computed; the first line counts them."""
+    lines = [f"{len(material.pool)} images to pretrain on, {len(material.split.test_rows)} to test with"]
     if material.excluded:
         lines.append(
             f"{len(material.excluded)} images are left out of pretraining: near-duplicates of test images, or of their groups "
@@ -87,15 +98,12 @@ def describe(
         lines.append(
             f"{len(skipped)} files cannot be read and are left out; the first: {skipped[0].path} {skipped[0].reason}"
         )
+    lines += material.notes
     for label in settings.labels:
         if short := material.draw(label, 0).short:
             few = ", ".join(f"{name} ({count})" for name, count in short.items())
             lines.append(f"labels {label}: these classes have fewer and give all they have: {few}")
-    differences = [f"{100 * smallest_difference(settings, bench, label):.1f} at {label}" for label in settings.labels]
-    lines.append(
-        f"the smallest difference it is likely to find, in points of {settings.metric}, by labels: {', '.join(differences)}"
-    )
-    return lines + _rare_classes(material)
+    return lines
 
 
 def _rare_classes(material: Material) -> list[str]:

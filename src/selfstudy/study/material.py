@@ -65,6 +65,11 @@ class Material:
         """Files that could not be read."""
         return list(dict.fromkeys([*self.images.skipped, *self.pool.skipped]))
 
+    @property
+    def notes(self) -> list[str]:
+        """What whoever reads the results should know of the images."""
+        return list(dict.fromkeys([*self.images.notes, *self.pool.notes]))
+
     @cached_property
     def test_content(self) -> str:
         return self.labelled_content(self.split.test_rows)
@@ -142,7 +147,7 @@ def saved_split(material: Material, settings: StudySettings) -> SavedSplit:
         "split_seed": settings.split_seed,
         "skipped": [asdict(skipped) for skipped in material.skipped],
         "excluded": list(material.excluded),
-        "notes": list(dict.fromkeys([*material.images.notes, *material.pool.notes])),
+        "notes": material.notes,
     }
 
 

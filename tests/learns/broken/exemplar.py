@@ -1,10 +1,16 @@
-"""Exemplar whose labels are dealt out anew at every step: no copy can be known by its class."""
+"""Exemplar whose copies are not of one image: in every triplet, what is drawn near are two images like any other."""
+
+import torch
+
+from collections.abc import Mapping
 
 from selfstudy.methods import exemplar
-from selfstudy.types import Embedded, Output, Step, Views
+from selfstudy.rng import Rng
+from selfstudy.types import Batch, Views
+from selfstudy.views import Chain
 
 
-class DealtLabels(exemplar.Exemplar):
-    def objective(self, embedded: Embedded, views: Views, step: Step) -> Output:
-        dealt = step.rng.fork("dealt").per_image(views.index).integers(0, self.data.num_images)[:, 0]
-        return super().objective(embedded, Views(dealt, views.tensors), step)
+class OthersCopies(exemplar.Exemplar):
+    def views(self, batch: Batch, rng: Rng, chains: Mapping[str, Chain]) -> Views:
+        copies = super().views(batch, rng, chains)["copies"].unbind(1)
+        return Views(batch.index, {"copies": torch.stack([copy.roll(by, 0) for by, copy in enumerate(copies)], dim=1)})
