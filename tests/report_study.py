@@ -12,6 +12,7 @@ import safetensors.numpy
 import torch
 import yaml
 
+from selfstudy.evaluation import ATTRIBUTE_METRICS
 from selfstudy.explain import Findings, Picture, save
 from selfstudy.explain.map import embedding_map
 from selfstudy.images import ImageSet
@@ -69,10 +70,14 @@ def write_attributes_study(folder: Path) -> Path:
     splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
     splits |= {"classes": ["hat", "<b>coat</b>", "shoes"], "test_labels": truth.tolist()}
     (folder / "splits.json").write_text(json.dumps(splits), encoding="utf-8")
-    for path in folder.glob("cells/*/predictions.safetensors"):
+    values = {}
+    for path in sorted(folder.glob("cells/*/predictions.safetensors")):
         probabilities = np.clip(0.5 + 0.3 * (2 * truth - 1) + rng.normal(0, 0.3, truth.shape), 0, 1).astype(np.float32)
         answers = {"predictions": (probabilities > 0.5).astype(np.int64), "probabilities": probabilities}
         safetensors.numpy.save_file(answers, path)
+        values[path.parent.name] = ATTRIBUTE_METRICS["macro_auc"](truth, probabilities)
+    table = pd.read_csv(folder / "results.csv", dtype=str).query("metric == 'accuracy'").assign(metric="macro_auc")
+    table.assign(value=table["cell"].map(values)).to_csv(folder / "results.csv", index=False)
     for path in folder.glob("cells/*/map.csv"):
         pd.read_csv(path, dtype={"id": str}).assign(label=-1).to_csv(path, index=False)
     return folder

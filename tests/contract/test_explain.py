@@ -157,7 +157,9 @@ def test_attributions_work_on_any_backbone(name: str, backbone: str):
         return
     found = analysis(name, **settings).explain(whole)
     alone = analysis(name, **settings).explain(dataclasses.replace(whole, rows=torch.tensor([1])))
-    assert (found.table["half_on"] > 0).all() and (found.table["total"].abs() > 0).all()
+    assert (found.table["half_on"] > 0).all() and (
+        found.table["total"].abs() > 0
+    ).any()  # Grad-CAM: if anything is for it
     np.testing.assert_allclose(found.table["total"][1], alone.table["total"][0], rtol=1e-3, atol=1e-4)
 
 
@@ -177,14 +179,15 @@ def test_similarity_takes_every_question_and_attribution(to: str, method: str, s
     assert (found.table["score"].abs() <= 1 + 1e-5).all() and find(method).title in found.sentence
 
 
-class TestVerb:
-    @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        out = tmp_path_factory.mktemp("runs") / "tiny"
-        digits = selfstudy.images("digits", size=8)
-        selfstudy.pretrain("simclr", digits, out=out, backbone="conv4", images_seen=256, quiet=True)
-        return out
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    digits = selfstudy.images("digits", size=8)
+    selfstudy.pretrain("simclr", digits, out=out, backbone="conv4", images_seen=256, quiet=True)
+    return out
 
+
+class TestVerb:
     def test_a_run_and_labelled_images(self, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """Sentences on the screen, a page that needs nothing else. Mutation: a page with an address in it."""
         out = tmp_path / "out"
@@ -235,22 +238,24 @@ class TestVerb:
         assert numbers["num_judged"] == len(two) and numbers["num_wrong"] < 0.1 * len(two)
 
 
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("studies") / "tiny"
+    run_study(folder)
+    return folder
+
+
+def run_study(folder: Path, **changes: object) -> None:
+    settings = {
+        "name": "tiny", "data": "digits", "image_size": 8, "backbone": "conv4", "views": ["affine"], "threads": 1,
+        "methods": ["majority", "random", {"supervised": {"images_seen": 640}}, {"simclr": {"batch_size": 64}}],
+        "budget": {"images_seen": 640}, "labels": [2, "all"], "draws": 1, "seeds": 2, "protocols": ["knn", "linear"],
+        "explain": ["neighbours", "confused", "saliency", "agreement", "jigsaws"], **changes,
+    }  # fmt: skip
+    study_run.run(validate(settings, "test"), folder, progress=Progress(quiet=True))
+
+
 class TestStudy:
-    @pytest.fixture(scope="class")
-    def study(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        folder = tmp_path_factory.mktemp("studies") / "tiny"
-        self.run(folder)
-        return folder
-
-    def run(self, folder: Path, **changes: object) -> None:
-        settings = {
-            "name": "tiny", "data": "digits", "image_size": 8, "backbone": "conv4", "views": ["affine"], "threads": 1,
-            "methods": ["majority", "random", {"supervised": {"images_seen": 640}}, {"simclr": {"batch_size": 64}}],
-            "budget": {"images_seen": 640}, "labels": [2, "all"], "draws": 1, "seeds": 2, "protocols": ["knn", "linear"],
-            "explain": ["neighbours", "confused", "saliency", "agreement", "jigsaws"], **changes,
-        }  # fmt: skip
-        study_run.run(validate(settings, "test"), folder, progress=Progress(quiet=True))
-
     def test_every_row_but_majority_is_explained_once(self, study: Path):
         """Of seed 0, by the first protocol that leaves a classifier. Mutation: every seed, or the first protocol."""
         records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(study.glob("cells/*/explain.json"))]
@@ -288,10 +293,10 @@ class TestStudy:
     def test_nothing_is_made_twice_and_what_is_new_is(self, study: Path):
         """Mutation: no record of what was asked."""
         before = {path: path.stat().st_mtime_ns for path in study.glob("cells/*/explain/*")}
-        self.run(study)
+        run_study(study)
         assert {path: path.stat().st_mtime_ns for path in study.glob("cells/*/explain/*")} == before
         assert not list(study.glob("cells/*/.explain"))
-        self.run(study, methods=["random"], explain=["map"])
+        run_study(study, methods=["random"], explain=["map"])
         [path] = study.glob("cells/*/explain/map.json")
         assert read_record(path.parent, "map")["about"]["entry"] == "random"
 

@@ -99,6 +99,24 @@ def test_stl10(tmp_path, monkeypatch):
     assert listed(f"stl10:{tmp_path}", labelled=False).folds == ()
 
 
+def test_stl10_end_to_end(tmp_path, monkeypatch):
+    """Rows are ordered by content, and the folds go with them. Mutation: folds by position."""
+    tiny_sets.accept(monkeypatch, tiny_sets.stl10(tmp_path))
+    images = load(f"stl10:{tmp_path}", image_size=96, labelled=True)
+    assert images.parts is not None
+    assert images.labels is not None
+    row_of = {name: row for row, name in enumerate(images.ids.tolist())}
+    rows = [row_of[name] for name in images.folds[1]]
+    assert {images.classes[images.labels[row]] for row in rows} == {tiny_sets.STL10[number] for number in (1, 5, 9)}
+    assert {images.parts[row] for row in rows} == {"train"}
+    unlabelled = images.parts == "unlabelled"
+    assert unlabelled.sum() == 5
+    assert images.labels.numpy()[unlabelled].tolist() == [-1] * 5
+    place = next(row for row, path in enumerate(images.paths) if path.endswith("train_X.bin/7"))
+    as_stored = tiny_sets.noise(0, 12, 3, 96, 96)[7]
+    assert (images.images[place : place + 1][0].numpy() == as_stored.transpose(0, 2, 1)).all()
+
+
 def test_stl10_is_compared_with_its_checksums_once(tmp_path, monkeypatch):
     """3 GB take seconds. Mutations: check at every start; never again."""
     from torchvision.datasets import stl10

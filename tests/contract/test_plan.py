@@ -97,7 +97,7 @@ def test_study_yaml_plans_the_same_cells(tiny):
         ({"split_seed": 1}, {"majority", "random", "supervised", "simclr", "autoencoder"}),
         ({"test": 100}, {"majority", "random", "supervised", "simclr", "autoencoder"}),
         ({"image_size": 9}, {"majority", "random", "supervised", "simclr", "autoencoder"}),
-        ({"metric": "macro_f1"}, {"random", "simclr", "autoencoder"}),  # it decides C and k
+        ({"metric": "macro_f1"}, {"random", "supervised", "simclr", "autoencoder"}),  # it decides C, k and trials
         ({"methods": [*TINY["methods"][:3], {"simclr": {"method.temperature": 0.7}}, "autoencoder"]}, {"simclr"}),  # type: ignore[index]
         ({"methods": [*TINY["methods"][:3], {"simclr": {"batch_size": 32}}, "autoencoder"]}, {"simclr"}),  # type: ignore[index]
         ({"methods": ["majority", "random", {"supervised": {"lr": 0.5}}, "simclr", "autoencoder"]}, {"supervised"}),

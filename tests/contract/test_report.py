@@ -2,7 +2,8 @@
 
 Mutations that must fail here: escaping off in _page (hostile names); a figure that facets (no width to give up); a
 colour written as #rrggbb in a figure; MOST_DOTS or MOST_POINTS_OF_ALL without effect (size); a banner without its
-condition; `styles` by results instead of by the study file (a row changes its colour when it is the first to finish).
+condition; `styles` by results instead of by the study file (a row changes its colour when it is the first to finish); a
+recipe without `views` or `method.`; var(--...) left in an exported SVG; thumbnails in another order than their ids.
 """
 
 import itertools
@@ -22,10 +23,18 @@ from selfstudy.errors import UserError
 from selfstudy.report import _chart, _page, write
 from selfstudy.report._figure import Figure
 from selfstudy.report._palette import NUM_CLASS_COLOURS, NUM_COLOURS, styles
+from selfstudy.report._table import Table
 from selfstudy.report._words import answer
 from selfstudy.study._record import StudyRecord
 from selfstudy.study.compare import summarise
-from tests.report_study import HOSTILE, TRUTH, write_full_study, write_hostile_study
+from tests.report_study import (
+    HOSTILE,
+    TRUTH,
+    write_attributes_study,
+    write_fractions_study,
+    write_full_study,
+    write_hostile_study,
+)
 from tests.synthetic_study import ACCURACY, Truth, write_study
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
@@ -77,6 +86,16 @@ def study(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def fractions(tmp_path_factory) -> Path:
+    return write_fractions_study(tmp_path_factory.mktemp("fractions") / "study")
+
+
+@pytest.fixture(scope="module")
+def attributes(tmp_path_factory) -> Path:
+    return write_attributes_study(tmp_path_factory.mktemp("attributes") / "study")
+
+
+@pytest.fixture(scope="module")
 def text(study) -> str:
     return (study / "report.html").read_text(encoding="utf-8")
 
@@ -103,14 +122,18 @@ def test_a_file_holds_one_figure_with_words(name):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_draws_panels_that_take_the_page_s_width_and_colours(name, study):
-    record = StudyRecord.read(study)
-    panels = catalog.find("report", name, Figure)().draw(record, summarise(record))
-    assert panels, "the full study has something to show in every figure"
+def test_a_figure_draws_panels_that_take_the_page_s_width_and_colours(name, study, fractions, attributes):
+    record = StudyRecord.read({"plateau": fractions, "attributes": attributes}.get(name, study))
+    figure = catalog.find("report", name, Figure)
+    panels = figure().draw(record, summarise(record))
+    assert panels, "this study has something to show in the figure"
     known = set(re.findall(r"(--[\w-]+):", STYLE))
+    assert {panel.row for panel in panels} <= ({row.name for row in record.rows} if figure.by_row else {""})
     for panel in panels:
         assert len(panel.alternative.split()) >= 3
-        if isinstance(panel.content, Markup):
+        if isinstance(panel.content, Table):
+            assert {len(line) for line in panel.content.lines} == {len(panel.content.headers)}
+        if isinstance(panel.content, Markup | Table):
             continue
         assert isinstance(panel.content, alt.Chart | alt.LayerChart)
         found = _chart.specification(panel.content)
@@ -205,7 +228,10 @@ def test_the_page_has_all_it_must(page, text, study):
     assert not page.problems
     ids = page.values("id")
     assert len(ids) == len(set(ids))
-    assert set(ids) >= {"answer", "sure", "cost", "troubles", "protocol", "repeat", *FIGURES}
+    by_row = {name for name in FIGURES if catalog.find("report", name, Figure).by_row}
+    assert set(ids) >= {"answer", "sure", "cost", "next", "rows", "troubles", "protocol", "repeat"}
+    assert set(ids) >= set(FIGURES) - by_row - {"plateau"}
+    assert set(ids) >= {f"row-autoencoder-{name}" for name in by_row - {"attributes"}}
     for target in page.values("href"):
         assert not target.startswith("#") or target[1:] in ids
     assert set(page.values("aria-labelledby")) <= set(ids)
@@ -234,7 +260,7 @@ def test_nothing_is_loaded_from_anywhere(page, text):
     assert "@import" not in STYLE and "url(" not in STYLE
     assert not {"iframe", "object", "embed", "base"} & set(page.tags)
     specifications = re.findall(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
-    assert len(specifications) == text.count('class="chart"') >= 10
+    assert len(specifications) == text.count('class="chart"') >= 30
     for content in specifications:
         assert "url" not in json.loads(content).get("data", {}) and "://" not in content
 

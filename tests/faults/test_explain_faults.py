@@ -53,7 +53,7 @@ def subject(few: ImageSet, encoder: Encoder) -> Subject:
         ({"count": 0}, "count is 0"),
         ({"analyses": "map", "border.frame": 0.2}, 'settings are given for "border", which is not asked for'),
         ({"twin": "runs/other", "analyses": "map"}, "twin=RUN says how far two seeds agree, and needs against=RUN"),
-        ({"analyses": "map", "map.layout": "tsnee"}, "layout is tsnee"),
+        ({"analyses": "map", "map.layout": "tsnee"}, "layout is 'tsnee'"),
         ({"analyses": "border", "border.frame": 0.5}, "frame is 0.5"),
         (
             {"analyses": "border", "border.method": "neighbours"},
@@ -161,7 +161,7 @@ def test_damaged_findings_are_named(subject: Subject, tmp_path: Path):
     made = Neighbours(Neighbours.Config())
     save(made.explain(subject), tmp_path, "neighbours", made.how({}))
     (tmp_path / "neighbours-neighbours.png").write_bytes(b"torn")
-    with pytest.raises(UserError, match="the findings of neighbours in .* are damaged"):
+    with pytest.raises(UserError, match=r"the findings of neighbours in .* are damaged"):
         load(tmp_path, "neighbours")
     (tmp_path / "neighbours.json").write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match=r"neighbours\.json cannot be read"):

@@ -214,5 +214,7 @@ def test_pages_keep_the_order_of_the_rows_and_their_own_label(digits: ImageSet):
     task = replace(make_task(digits, draw(digits, 2)), images=replace(digits, pages=pages), test_rows=rows)
     task = relabelled(task, rows, torch.tensor([7, 3, 7, 5, 3, 7]))
     assert task.truth.tolist() == [7, 3, 5] and task.pages.page.tolist() == [0, 1, 0, 2, 1, 0]
-    scores = task.scores(torch.nn.functional.one_hot(torch.tensor([7, 3, 7, 5, 3, 7]), 10).double(), {"chosen_by": ""}, 0.1)
+    scores = task.scores(
+        torch.nn.functional.one_hot(torch.tensor([7, 3, 7, 5, 3, 7]), 10).double(), {"chosen_by": ""}, 0.1
+    )
     assert scores.metrics["accuracy"] == 1.0 and scores.predictions.tolist() == [7, 3, 5]

@@ -186,7 +186,9 @@ class TestLayerDecay:
         task = with_encoder(make_task(digits, draw(digits, 4)), make_encoder())
         moved = {}
         for decay in (1.0, 1e-4):
-            config = FinetuneConfig(images_seen=320, views=PLAIN, layer_decay=decay, optimizer="sgd", lr=0.01, weight_decay=0.0)
+            config = FinetuneConfig(
+                images_seen=320, views=PLAIN, layer_decay=decay, optimizer="sgd", lr=0.01, weight_decay=0.0
+            )
             encoder, _ = Finetune(config).hand_over(task, RNG)
             assert task.encoder is not None
             first = [next(iter(one.backbone.parameters())).detach() for one in (task.encoder, encoder)]
@@ -270,7 +272,9 @@ class TestSearch:
         assert isinstance(record, list)
         best = max(record, key=lambda line: line["accuracy"])
         assert searched.chosen["lr"] == best["lr"] and searched.chosen["weight_decay"] == best["weight_decay"]
-        by_hand = kind(kind.Config(images_seen=192, lr=best["lr"], weight_decay=best["weight_decay"], **extra)).run(task, RNG)
+        by_hand = kind(kind.Config(images_seen=192, lr=best["lr"], weight_decay=best["weight_decay"], **extra)).run(
+            task, RNG
+        )
         assert by_hand.probabilities is not None and searched.probabilities is not None
         assert torch.equal(by_hand.probabilities, searched.probabilities)
 
@@ -281,7 +285,9 @@ class TestHead:
         task = with_encoder(make_task(digits, draw(digits, 4)), make_encoder())
         network = Network(task, HeadConfig(), LabelLoss(multi_label=False), RNG)
         assert not any("backbone" in name for name, _ in network.named_parameters())
-        assert set(network.state_dict()) == {name for name in network.state_dict() if name.startswith(("body", "classify"))}
+        assert set(network.state_dict()) == {
+            name for name in network.state_dict() if name.startswith(("body", "classify"))
+        }
 
     @pytest.mark.parametrize(
         ("backbone", "size", "places", "body"),

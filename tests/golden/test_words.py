@@ -130,10 +130,7 @@ def test_each_verdict_word_by_word(found, expected):
 def test_what_would_decide_in_words(decide, expected):
     found = statement("simclr", "4", "undecided", (0.951, 0.950), -0.02, 0.02)
     names = ("further_draws", "further_seeds", "further_test_images", "times_everything")
-    assert (
-        decide_text({**found, "decide": {"half_width": 0.01, **dict(zip(names, decide, strict=True))}})
-        == expected
-    )
+    assert decide_text({**found, "decide": {"half_width": 0.01, **dict(zip(names, decide, strict=True))}}) == expected
 
 
 def test_an_end_of_an_interval_is_never_rounded_to_the_other_verdict():

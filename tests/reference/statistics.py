@@ -76,10 +76,9 @@ def crossing(numbers: Sequence[float], values: Sequence[float]) -> float | None:
     """Where a line through the points comes down to 0, found by walking in small steps of the logarithm."""
     if values[0] <= 0:
         return numbers[0]
-    for number in np.geomspace(numbers[0], numbers[-1], 100_001):
-        if np.interp(np.log(number), np.log(numbers), values) <= 0:
-            return float(number)
-    return None
+    steps = np.geomspace(numbers[0], numbers[-1], 100_001)
+    below = np.flatnonzero(np.interp(np.log(steps), np.log(numbers), values) <= 0)
+    return float(steps[below[0]]) if len(below) else None
 
 
 def undominated(scores: Sequence[float], costs: Sequence[float]) -> list[bool]:

@@ -9,7 +9,7 @@ from selfstudy.evaluation._attributes import (
 )
 from selfstudy.evaluation._bootstrap import Interval, interval
 from selfstudy.evaluation._calibration import calibration_error
-from selfstudy.evaluation._choice import choose, folds
+from selfstudy.evaluation._choice import NUM_FOLDS, choose, folds
 from selfstudy.evaluation._features import encode, features, standardise
 from selfstudy.evaluation._metrics import (
     METRICS,
@@ -24,10 +24,11 @@ from selfstudy.evaluation._metrics import (
 )
 from selfstudy.evaluation._pages import Pages
 from selfstudy.evaluation._protocol import Budget, LinearMap, Protocol, Task
+from selfstudy.evaluation._trained import TrainingSettings
 
 __all__ = [
-    "ATTRIBUTE_METRICS", "METRICS", "AttributeScores", "Budget", "ByKind", "ClassScores", "Interval", "LinearMap", "Metric",
-    "Pages", "Protocol", "Task", "attribute_report", "calibration_error", "choose", "classification_report",
+    "ATTRIBUTE_METRICS", "METRICS", "NUM_FOLDS", "AttributeScores", "Budget", "ByKind", "ClassScores", "Interval", "LinearMap", "Metric",
+    "Pages", "Protocol", "Task", "TrainingSettings", "attribute_report", "calibration_error", "choose", "classification_report",
     "confusion_matrix", "decide", "encode", "features", "folds", "interval", "measure", "measure_attributes", "score",
     "standardise", "undefined",
 ]  # fmt: skip

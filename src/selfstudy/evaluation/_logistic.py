@@ -6,7 +6,10 @@ D width, K classes or A attributes.
 
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -85,25 +88,25 @@ def fit_probe(
 
     `fold` is the fold of each label, None where there are too few to choose by. Products this small gain nothing from
     a second BLAS thread, and on cores that are shared the threads wait for each other: a probe of 4,000 x 128 took 3 s
-    on one and 240 s on two. The result depends on no thread count.
+    on one and 240 s on two. So each fold has a thread of its own instead, as far as torch may have them, and waits for
+    nobody; the result depends on no thread count.
     """
-    converged: list[bool] = []
-    with threadpool_limits(1, user_api="blas"):
+    num_fits = 0
+    with threadpool_limits(1, user_api="blas"), _failures() as failures:
         if nothing_to_tell_apart(labels):
             return Fitted(_constant(features, labels, num_classes), {"chosen_by": _one_value(labels)}, None)
         if fold is None:
             weight = "none" if settings.class_weight == "choose" else settings.class_weight
             best = _Choice(FIXED_C, weight, None)
         else:
-            best, converged = _choose(settings, features, labels, fold)
+            best, num_fits = _choose(settings, features, labels, fold)
         # From zero and in float64, so that one line of scikit-learn repeats it.
         models = {"C": best.C, "class_weight": _weight(best.class_weight), "tol": settings.tolerance}
-        probe, ends = _fit(models | {"max_iter": settings.max_iterations}, features, labels, num_classes)
-    converged += ends
+        probe, last = _fit(models | {"max_iter": settings.max_iterations}, features, labels, num_classes)
     chosen: dict[str, float | int | str] = {
         "C": best.C,
         "chosen_by": FIXED if fold is None else CROSS_VALIDATED,
-        "converged": "yes" if all(converged) else f"no: {converged.count(False)} of {len(converged)} fits did not",
+        "converged": f"no: {len(failures)} of {num_fits + last} fits did not" if failures else "yes",
     }
     if best.score is not None:
         chosen["validation_score"] = best.score
@@ -126,50 +129,53 @@ class _Choice:
     score: float | None
 
 
-def _choose(
-    settings: ProbeSettings, features: np.ndarray, labels: np.ndarray, fold: np.ndarray
-) -> tuple[_Choice, list[bool]]:
-    """The C (and weights) whose fits on the other folds score best over all labels at once; whether each fit converged."""
+def _choose(settings: ProbeSettings, features: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> tuple[_Choice, int]:
+    """The C (and weights) whose fits on the other folds score best over all labels at once, and how many fits that took."""
     metric = decide(settings.metric, multi_label=labels.ndim == 2)
     rate: Callable[[np.ndarray, np.ndarray], float] = METRICS[metric] if labels.ndim == 1 else ATTRIBUTE_METRICS[metric]
     weights = ("none", "balanced") if settings.class_weight == "choose" else (settings.class_weight,)
     scores: dict[tuple[str, float], float] = {}
-    converged: list[bool] = []
+    num_fits = 0
     for weight in weights:
         path: list[float] = []
-        for C, answers, ends in _path(settings, features, labels, fold, weight):
+        for C, answers in _path(settings, features, labels, fold, weight):
             path.append(rate(labels, answers))
             scores[weight, C] = path[-1]
-            converged += ends
+            num_fits += NUM_FOLDS * (1 if labels.ndim == 1 else labels.shape[1])
             if all(recent < max(path) for recent in path[-_PATIENCE:]):
                 break
     best = choose(scores, scores.__getitem__)
-    return _Choice(best[1], best[0], scores[best]), converged
+    return _Choice(best[1], best[0], scores[best]), num_fits
 
 
 def _path(
     settings: ProbeSettings, features: np.ndarray, labels: np.ndarray, fold: np.ndarray, weight: str
-) -> Iterator[tuple[float, np.ndarray, list[bool]]]:
-    """For rising C: what fits on the other folds say of every label, and whether they converged. Each starts from the last."""
+) -> Iterator[tuple[float, np.ndarray]]:
+    """For rising C: what fits on the other folds say of every label. Each fit starts from the one before."""
     options = {"tol": settings.search_tolerance, "max_iter": settings.max_iterations, "class_weight": _weight(weight)}
     columns = labels[:, None] if labels.ndim == 1 else labels
     models = [
         [LogisticRegression(**options, warm_start=True) for _ in range(columns.shape[1])] for _ in range(NUM_FOLDS)
     ]
-    for C in sorted(settings.C):
-        answers = np.empty(columns.shape, dtype=labels.dtype if labels.ndim == 1 else np.float64)
-        converged: list[bool] = []
-        for number, of_fold in enumerate(models):
-            held_out = fold == number
-            for column, model in enumerate(of_fold):
-                known = ~held_out & (columns[:, column] >= 0)
-                targets = columns[known, column]
-                if not len(targets) or (targets == targets[0]).all():  # what is rare may lie in one fold whole
-                    answers[held_out, column] = targets[0] if len(targets) else 0
-                    continue
-                converged.append(_converges(model.set_params(C=C), features[known], targets))
-                answers[held_out, column] = _answer(model, features[held_out], labels.ndim == 2)
-        yield C, answers[:, 0] if labels.ndim == 1 else answers, converged
+
+    def of_fold(number: int, C: float, answers: np.ndarray) -> None:
+        held_out = fold == number
+        for column, model in enumerate(models[number]):
+            known = ~held_out & (columns[:, column] >= 0)
+            targets = columns[known, column]
+            if not len(targets) or (targets == targets[0]).all():  # what is rare may lie in one fold whole
+                answers[held_out, column] = targets[0] if len(targets) else 0
+                continue
+            model.set_params(C=C).fit(features[known], targets)
+            answers[held_out, column] = _answer(model, features[held_out], labels.ndim == 2)
+
+    with ThreadPoolExecutor(min(NUM_FOLDS, torch.get_num_threads())) as threads:
+        for C in sorted(settings.C):
+            answers = np.empty(columns.shape, dtype=labels.dtype if labels.ndim == 1 else np.float64)
+            list(
+                threads.map(of_fold, range(NUM_FOLDS), repeat(C), repeat(answers))
+            )  # a list, so that errors are raised
+            yield C, answers[:, 0] if labels.ndim == 1 else answers
 
 
 def _answer(model: LogisticRegression, features: np.ndarray, multi_label: bool) -> np.ndarray:
@@ -177,25 +183,21 @@ def _answer(model: LogisticRegression, features: np.ndarray, multi_label: bool) 
     return expit(model.decision_function(features)) if multi_label else model.predict(features)
 
 
-def _fit(
-    options: dict[str, Any], features: np.ndarray, labels: np.ndarray, num_classes: int
-) -> tuple[Probe, list[bool]]:
-    """The probe on all labels, and whether each fit converged."""
+def _fit(options: dict[str, Any], features: np.ndarray, labels: np.ndarray, num_classes: int) -> tuple[Probe, int]:
+    """The probe on all labels, and how many fits that took."""
     values = features.astype(np.float64)
     if labels.ndim == 1:
-        model = LogisticRegression(**options)
-        converged = _converges(model, values, labels)
+        model = LogisticRegression(**options).fit(values, labels)
         weight, bias = model.coef_, model.intercept_
         if len(model.classes_) == 2:  # scikit-learn gives one logit
             weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-        return Probe(weight, bias, model.classes_, num_classes, False), [converged]
-    probe, ends = _constant(features, labels, num_classes), []
-    for attribute in np.flatnonzero(~undefined(labels)):
+        return Probe(weight, bias, model.classes_, num_classes, False), 1
+    probe, attributes = _constant(features, labels, num_classes), np.flatnonzero(~undefined(labels))
+    for attribute in attributes:
         known = labels[:, attribute] >= 0
-        model = LogisticRegression(**options)
-        ends.append(_converges(model, values[known], labels[known, attribute]))
+        model = LogisticRegression(**options).fit(values[known], labels[known, attribute])
         probe.weight[attribute], probe.bias[attribute] = model.coef_[0], model.intercept_[0]
-    return probe, ends
+    return probe, len(attributes)
 
 
 def _constant(features: np.ndarray, labels: np.ndarray, num_classes: int) -> Probe:
@@ -222,9 +224,15 @@ def _weight(name: str) -> str | None:
     return None if name == "none" else name
 
 
-def _converges(model: LogisticRegression, features: np.ndarray, labels: np.ndarray) -> bool:
-    """Fit in place; whether the solver converged, which scikit-learn says by a warning only."""
+@contextmanager
+def _failures() -> Iterator[list[str]]:
+    """Fills, on leaving, with a line for every fit within that did not converge, which scikit-learn says by a warning only."""
+    found: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
-        model.fit(features, labels)
-    return not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+        yield found
+    for warning in caught:
+        if issubclass(warning.category, ConvergenceWarning):
+            found.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 if TYPE_CHECKING:
     import tifffile
@@ -32,6 +33,7 @@ def pillow_can(content: bytes) -> bool:
     """Whether Pillow reads all of these pixels: it cuts the depth of 16-bit colour, and knows no unusual channels."""
     try:
         with Image.open(BytesIO(content), formats=("TIFF",)) as image:
+            assert isinstance(image, TiffImageFile)
             depths = image.tag_v2.get(_BITS_PER_SAMPLE, (8,))
             return max(depths) <= 8 or len(depths) == 1
     except (UnidentifiedImageError, SyntaxError, OSError, ValueError, LookupError, TypeError, struct.error):

@@ -49,12 +49,13 @@ class Folder(Source):
             raise UserError(f"the folder {printable(root)} holds {seen}; pictures end in {', '.join(sorted(SUFFIXES))}")
         found: Sequence[File] = pictures
         if self.stack:
-            found, incomplete = _stacks(pictures, self.stack, root)
+            stacks, incomplete = _stacks(pictures, self.stack, root)
+            found = stacks
             skipped += incomplete
+            pictures = [stack.files[0] for stack in stacks]  # tells where the picture lies
         if not labelled:
             return Listing(pictures=found, skipped=skipped, ignored=ignored)
-        firsts = [file.files[0] if isinstance(file, Stack) else file for file in found]
-        places = [Path(path).relative_to(root).parts[:-1] for path in firsts]
+        places = [path.relative_to(root).parts[:-1] for path in pictures]
         tops = {place[0].lower() for place in places if place}
         if not tops:
             raise UserError(

@@ -6,7 +6,7 @@ Source  Hinton and Salakhutdinov, Science 2006; the convolutional form with root
 Scale   mean over images of the root of the mean squared pixel error: 0 to 1, 0 for a perfect drawing.
 Rows    N images. H = the backbone's features, the only thing the decoder sees.
 Needs   nothing: any batch, any backbone. Reconstruction rewards what covers many pixels, not what tells classes apart.
-State   none.
+State   the mean of the images drawn so far: a loss like that of drawing it for every image has learned nothing.
 Kin     a denoising autoencoder draws the clean image instead; MAE hides patches.
 """
 
@@ -17,10 +17,11 @@ from torch import Tensor
 
 from selfstudy.encoder import Backbone, Feed
 from selfstudy.method import MakeBackbone, Method, Recipe, Requirements
+from selfstudy.methods._mean_image import MeanImage
 from selfstudy.nn.decoder import ConvolutionalDecoder
 from selfstudy.nn.precision import in_float32
 from selfstudy.rng import Rng
-from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Views
+from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Tensors, Views
 from selfstudy.views import Chain, papers
 
 ERROR_FLOOR = 1e-8  # squared pixel error; keeps the root's gradient finite for a perfect drawing
@@ -66,6 +67,7 @@ class Autoencoder(Method):
         super().__init__(make_backbone, data, config)
         self.backbone = make_backbone()
         self.draw = ConvolutionalDecoder(self.backbone.dim, data.channels, data.image_size, config.decoder_width)
+        self.mean_image = MeanImage(data.channels, data.image_size)
 
     def views(self, batch: Batch, rng: Rng, chains: Mapping[str, Chain]) -> Views:
         return Views(batch.index, {"base": chains["base"](batch.images, batch.index, rng)})
@@ -75,7 +77,14 @@ class Autoencoder(Method):
 
     def objective(self, embedded: Embedded, views: Views, step: Step) -> Output:
         loss = root_mean_squared_error(self.draw(embedded["h"]), views["base"])
-        return Output(loss=loss, watch={"h": embedded["h"]})
+        carry = self.mean_image.carry(views["base"], root_mean_squared_error)
+        return Output(loss=loss, carry=carry, watch={"h": embedded["h"]})
+
+    def after_step(self, carry: Tensors, step: Step) -> None:
+        self.mean_image.update(carry)
+
+    def loss_of_nothing(self, batch_size: int) -> float:
+        return float(self.mean_image.loss)  # of the very batch of the last step: batches differ by more than the doctor's 1 %
 
     def encoder(self) -> tuple[Backbone, Feed]:
         return self.backbone, Feed(size=self.data.image_size, channels=self.data.channels)

@@ -6,7 +6,7 @@ Source  Vincent, Larochelle, Bengio, Manzagol, ICML 2008 (masking) and Vincent e
 Scale   mean over images and pixels of the squared error: 0 to 1, 0 for a perfect drawing.
 Rows    N images. H = the backbone's features, the only thing the decoder sees.
 Needs   any batch of two, any backbone, views without noise: the target is what the views show.
-State   none.
+State   the mean of the images drawn so far: a loss like that of drawing it for every image has learned nothing.
 Kin     the autoencoder draws what it was shown, noise and all; MAE hides whole patches and draws only those.
 """
 
@@ -19,10 +19,11 @@ from torch import Tensor
 
 from selfstudy.encoder import Backbone, Feed
 from selfstudy.method import MakeBackbone, Method, Recipe, Requirements
+from selfstudy.methods._mean_image import MeanImage
 from selfstudy.nn.decoder import ConvolutionalDecoder
 from selfstudy.nn.precision import in_float32
 from selfstudy.rng import Draws, Rng
-from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Views
+from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Tensors, Views
 from selfstudy.views import Chain, Operation, papers
 from selfstudy.views.noise import Noise
 
@@ -98,6 +99,7 @@ class Denoising(Method):
         super().__init__(make_backbone, data, config)
         self.backbone = make_backbone()
         self.draw = ConvolutionalDecoder(self.backbone.dim, data.channels, data.image_size, config.decoder_width)
+        self.mean_image = MeanImage(data.channels, data.image_size)
 
     def views(self, batch: Batch, rng: Rng, chains: Mapping[str, Chain]) -> Views:
         clean = chains["base"](batch.images, batch.index, rng)
@@ -112,7 +114,14 @@ class Denoising(Method):
 
     def objective(self, embedded: Embedded, views: Views, step: Step) -> Output:
         loss = squared_error(self.draw(embedded["h"]), views["clean"])
-        return Output(loss=loss, watch={"h": embedded["h"]})
+        carry = self.mean_image.carry(views["clean"], squared_error)
+        return Output(loss=loss, carry=carry, watch={"h": embedded["h"]})
+
+    def after_step(self, carry: Tensors, step: Step) -> None:
+        self.mean_image.update(carry)
+
+    def loss_of_nothing(self, batch_size: int) -> float:
+        return float(self.mean_image.loss)  # of the very batch of the last step: batches differ by more than the doctor's 1 %
 
     def encoder(self) -> tuple[Backbone, Feed]:
         return self.backbone, Feed(size=self.data.image_size, channels=self.data.channels)

@@ -8,7 +8,7 @@ Scale   nats per image: the cross-entropy summed over pixels and channels, plus 
 Rows    N images. H = the backbone's features; mean and log-variance of the code are linear maps of H, so H tells all that
         the code tells. H is what is kept: it is as wide as for other methods, and never a sample.
 Needs   any batch of two, any backbone. Views without noise of their own, which no decoder can foretell.
-State   none.
+State   the mean of the images drawn so far: a loss like that of drawing it for every image has learned nothing.
 Kin     beta 1 is the VAE, beta 0 an autoencoder with a noisy code.
 """
 
@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from selfstudy.encoder import Backbone, Feed
 from selfstudy.method import MakeBackbone, Method, Recipe, Requirements, Schedule
+from selfstudy.methods._mean_image import MeanImage
 from selfstudy.nn.decoder import ConvolutionalDecoder
 from selfstudy.nn.precision import in_float32
 from selfstudy.rng import Rng
-from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Views
+from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Tensors, Views
 from selfstudy.views import Chain, papers
 
 LARGEST_LOG_VARIANCE = 10.0  # either way: deviations from 1/150 to 150, beyond which exp soon overflows
@@ -104,6 +105,7 @@ class VAE(Method):
         self.backbone = make_backbone()
         self.code = nn.Linear(self.backbone.dim, 2 * config.latent_dim)  # means, then log-variances
         self.draw = ConvolutionalDecoder(config.latent_dim, data.channels, data.image_size, config.decoder_width)
+        self.mean_image = MeanImage(data.channels, data.image_size)
 
     def views(self, batch: Batch, rng: Rng, chains: Mapping[str, Chain]) -> Views:
         return Views(batch.index, {"base": chains["base"](batch.images, batch.index, rng)})
@@ -121,6 +123,7 @@ class VAE(Method):
         told, kept = divergence(mean, log_variance), reconstruction(drawn, views["base"])
         return Output(
             loss=kept + step.scheduled["beta"] * told,
+            carry=self.mean_image.carry(views["base"], reconstruction),
             watch={"h": embedded["h"]},
             metrics={
                 "reconstruction_nats": kept.detach(), "divergence_nats": told.detach(), "active_units": active_units(mean.detach()),
@@ -130,6 +133,12 @@ class VAE(Method):
     def schedules(self) -> Mapping[str, Schedule]:
         beta, warmup = self.config.beta, self.config.beta_warmup
         return {"beta": lambda progress: beta * min(1.0, progress / warmup) if warmup else beta}
+
+    def after_step(self, carry: Tensors, step: Step) -> None:
+        self.mean_image.update(carry)
+
+    def loss_of_nothing(self, batch_size: int) -> float:
+        return float(self.mean_image.loss)  # of the very batch of the last step: batches differ by more than the doctor's 1 %
 
     def encoder(self) -> tuple[Backbone, Feed]:
         return self.backbone, Feed(size=self.data.image_size, channels=self.data.channels)

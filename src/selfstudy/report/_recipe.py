@@ -1,6 +1,7 @@
 """The recipe of a row as it is written in a study file: what the row was given, and all that defaults added to it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import yaml
 
@@ -14,6 +15,21 @@ STARTS = ("random", "supervised")  # rows whose only setting after defaults is w
 Cards = Mapping[RunKey, Mapping[str, object]]
 
 
+class _Short(dict):  # type: ignore[type-arg]
+    """A mapping that is written on one line, with all that is in it."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """A line for each setting; lists of numbers and words, and steps of views, on one."""
+
+    def represent_sequence(self, tag: str, sequence: Iterable[Any], flow_style: bool | None = None) -> yaml.SequenceNode:
+        short = not any(isinstance(item, dict | list | tuple) for item in sequence) and len(list(sequence)) > 1
+        return super().represent_sequence(tag, sequence, flow_style=short)
+
+
+_Dumper.add_representer(_Short, lambda dumper, value: dumper.represent_mapping("tag:yaml.org,2002:map", value, flow_style=True))
+
+
 def recipe(record: StudyRecord, row: Row, cards: Cards) -> str:
     """YAML to paste under `methods:` of any study file: a list of one entry. With it a row is asked for as it was here."""
     method, asked = _asked(record, row)
@@ -24,11 +40,11 @@ def recipe(record: StudyRecord, row: Row, cards: Cards) -> str:
     if "config" in settings:
         values |= {key: value for key, value in settings.items() if key not in LEFT_OUT}
         values |= {f"method.{key}": value for key, value in settings["config"].items()}
-        values["views"] = {slot: chain["views"] for slot, chain in settings["views"].items()}
+        values["views"] = {slot: [_Short(step) for step in chain["views"]] for slot, chain in settings["views"].items()}
     elif method in STARTS and "backbone" in record.settings:
         values["backbone"] = record.settings["backbone"]
-    entry: object = {method: {**values, **{key: value for key, value in asked.items() if key not in values}}}
-    return yaml.safe_dump([entry if values or asked else method], sort_keys=False, allow_unicode=True, width=100, default_flow_style=None)
+    values |= {key: value for key, value in asked.items() if key not in values}
+    return yaml.dump([{method: values} if values else method], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _asked(record: StudyRecord, row: Row) -> tuple[str, Mapping[str, object]]:

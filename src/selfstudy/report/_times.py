@@ -41,7 +41,7 @@ def _level_text(summary: Summary, times: Sequence[TimeTo]) -> str:
     level = f"{with_article(metric_text(summary))} of {times[0]['level']:g}"
     reached = [f"{each['entry']} after {duration(each['seconds'] or 0.0)} {_where(each)}" for each in fastest]
     if not reached:
-        return sentence_of(f"{level} was never reached, by {join(never, 'or')}")
+        return sentence_of(f"{level} was never reached by {join(never, 'or')}")
     missed = f"; {join(never, 'and')} never reached it" if never else ""
     return sentence_of(f"{level} was reached by {join(reached, 'and')}{missed}")
 

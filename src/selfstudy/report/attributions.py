@@ -19,7 +19,7 @@ class Attributions(Figure):
     title = "Do the rows look at the same places?"
     caption = (
         "Maps of the pixels that mattered, compared on the same images. Rank correlation: 1 where two maps put all pixels in the same "
-        "order. SSIM: structural similarity, 1 for the same picture. RMSE: mean difference, 0 for the same picture. In brackets the same "
+        "order. SSIM: structural similarity, 1 for the same picture. RMSE: root mean squared difference, 0 for the same picture. In brackets the same "
         "between two seeds of the first row: two rows that share as much as two seeds do cannot be told apart by where they look. "
         "SSIM and RMSE flatter maps that are empty nearly everywhere."
     )

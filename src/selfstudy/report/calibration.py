@@ -10,6 +10,7 @@ from selfstudy.evaluation import calibration_error
 from selfstudy.report import _answers, _chart, _names
 from selfstudy.report._figure import Figure, Panel
 from selfstudy.report._palette import Style, styles
+from selfstudy.report._table import Cell, Table, percent
 from selfstudy.study._record import Row, StudyRecord
 from selfstudy.study._summary import Summary
 
@@ -21,28 +22,31 @@ class Calibration(Figure):
     title = "Is it right as often as it is sure?"
     caption = (
         "Answers with the most labels, grouped by how sure the row was of them, against the share that was right. On the diagonal, "
-        "confidence can be taken at its word; below it, the row is too sure of itself. Larger dots hold more answers. The number beside "
-        "each row's name is its calibration error: how far, on the average, confidence and truth lie apart."
+        "confidence can be taken at its word; below it, the row is too sure of itself. Larger dots hold more answers. The "
+        "calibration error is how far, on the average, confidence and truth lie apart, in points."
     )
     place = 29
+    columns = 2
     keyed = True
 
     def draw(self, record: StudyRecord, summary: Summary) -> Sequence[Panel]:
-        bins, errors = [], {}
+        bins: list[pd.DataFrame] = []
+        errors: dict[str, float] = {}
+        lines: list[list[Cell]] = []
         for row in record.rows:
             right, sure = _confidences(record, row)
             if len(right) and row.kind != "majority":
                 bins.append(_binned(right, sure).assign(row=row.name))
-                errors[row.name] = calibration_error(right, sure)
+                errors[row.name] = error = calibration_error(right, sure)
+                lines.append([(row.name, row.name), percent(error), percent(float(sure.mean())), percent(float(right.mean()))])
         if not bins:
             return []
         words = "; ".join(f"{name} {100 * error:.1f} points" for name, error in errors.items())
-        return [
-            Panel(
-                content=_chart_of(pd.concat(bins, ignore_index=True), errors, styles(record)),
-                alternative=f"Calibration errors, {_names.labels(record.labels[-1])}: {words}.",
-            )
-        ]
+        words = f"Calibration errors, with {_names.labels(record.labels[-1])}: {words}."
+        chart = _chart_of(pd.concat(bins, ignore_index=True), errors, styles(record))
+        headers = ["row", "calibration error", "mean confidence, %", "right, %"]
+        table = Table(caption=f"Calibration of {len(lines)} rows.", headers=headers, lines=lines, words=1, sortable=True)
+        return [Panel(content=chart, alternative=words), Panel(content=table, alternative=table.caption)]
 
 
 def _confidences(record: StudyRecord, row: Row) -> tuple[np.ndarray, np.ndarray]:

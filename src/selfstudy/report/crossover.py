@@ -54,7 +54,7 @@ def _chart_of(found: Sequence[Verdicts], record: StudyRecord) -> alt.LayerChart:
         for verdict in LOOKS
         for labels in each[f"{verdict}_at"]  # type: ignore[literal-required]
     ]
-    axis = alt.Axis(grid=False, ticks=False, domain=False, labelColor=_chart.INK, labelLimit=180)
+    axis = alt.Axis(grid=False, ticks=False, domain=False, labelColor=_chart.INK, labelLimit=240)
     y = alt.Y("row:N", scale=alt.Scale(domain=rows), title=None, axis=axis)
     base = alt.Chart(pd.DataFrame(verdicts)).encode(x=x, y=y)
     domain, colours, shapes = list(LOOKS), [look[0] for look in LOOKS.values()], [look[1] for look in LOOKS.values()]

@@ -46,7 +46,7 @@ def _chart_of(found: Sequence[Found], labels: str, record: StudyRecord, summary:
     for plateau in found:
         for step in plateau["steps"]:
             point = points[names[plateau["entry"], step["unlabelled"]], plateau["protocol"]]
-            flat = plateau["flat_from"] is not None and step["unlabelled"] >= plateau["flat_from"]
+            flat = step["verdict"] == "itself" or step["unlabelled"] >= (plateau["flat_from"] or 2.0)
             lines.append({
                 "entry": plateau["entry"], "share": step["unlabelled"], "images": step["num_images"], "mean": step["mean"],
                 "low": point["low"], "high": point["high"], "flat": flat, "verdict": step["verdict"],
@@ -63,9 +63,9 @@ def _chart_of(found: Sequence[Found], labels: str, record: StudyRecord, summary:
         axis=alt.Axis(values=shares, format="~%", grid=False, labelOverlap=True),
     )
     y = alt.Y(
-        "mean:Q", title=_names.metric(record.metric), scale=alt.Scale(zero=False, padding=8), axis=alt.Axis(format="~%", tickCount=5)
+        "mean:Q", title=_names.metric(record.metric), scale=alt.Scale(zero=False, nice=False, padding=8), axis=alt.Axis(format="~%", tickCount=5)
     )
-    base = alt.Chart(table).encode(x=x, y=y, color=colour)
+    base = alt.Chart(table).encode(x=x, y=y)
     tooltip = [
         alt.Tooltip("entry:N", title="row"), alt.Tooltip("share:Q", format="~%", title="of the images"),
         alt.Tooltip("images:Q", format=",", title="images"), alt.Tooltip("mean:Q", format=".1%"),
@@ -73,8 +73,8 @@ def _chart_of(found: Sequence[Found], labels: str, record: StudyRecord, summary:
     ]  # fmt: skip
     layers = [
         *_scratch(labels, summary),
-        base.mark_line(strokeWidth=1.75).encode(),
-        base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q"), y2="high:Q"),
+        base.mark_line(strokeWidth=1.75).encode(color=colour),
+        base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q"), y2="high:Q", color=colour),
         base.mark_point(filled=True, size=80, opacity=1).encode(
             fill=alt.condition("datum.flat", alt.Fill("entry:N", scale=scale, legend=None), alt.value(_chart.PAPER)),
             stroke=alt.Stroke("entry:N", scale=scale, legend=None),
@@ -83,7 +83,7 @@ def _chart_of(found: Sequence[Found], labels: str, record: StudyRecord, summary:
     ]
     last = table.loc[table.groupby("entry")["share"].idxmax()]
     layers.append(
-        alt.Chart(last).mark_text(align="right", dy=-12, dx=4).encode(x=x, y=y, text="entry:N", color=colour)
+        alt.Chart(last).mark_text(align="right", dy=-12, dx=-8).encode(x=x, y=y, text="entry:N", color=colour)
     )
     return _chart.layered(layers, [], height=280)
 

@@ -56,7 +56,7 @@ def _chart_of(found: Sequence[TimeTo], looks: dict[str, Style]) -> alt.LayerChar
     )
     rows = [name for name in looks if name in set(table["row"])]
     most = max([each["seconds"] or 0.0 for each in found]) or 1.0
-    axis = alt.Axis(grid=False, ticks=False, domain=False, labelColor=_chart.INK, labelLimit=180)
+    axis = alt.Axis(grid=False, ticks=False, domain=False, labelColor=_chart.INK, labelLimit=240)
     y = alt.Y("row:N", scale=alt.Scale(domain=rows), title=None, axis=axis)
     x = alt.X(
         "seconds:Q",

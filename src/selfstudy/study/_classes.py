@@ -143,7 +143,7 @@ def effective_count(estimate: Estimate, num_images: int, num_groups: int, confid
     wider = special.stdtrit(freedom, quantile) / special.ndtri(quantile)
     if num_groups < num_images:
         few = special.stdtrit(max(1, num_groups - 1), quantile)
-        wider *= few / special.stdtrit(num_images - 1, quantile)
+        wider *= few / special.stdtrit(num_images - 1, quantile) * (num_groups / max(1, num_groups - 1)) ** 0.5
     return min(float(num_images), share * (1 - share) / variance) / float(wider) ** 2
 
 

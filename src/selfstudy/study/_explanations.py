@@ -9,7 +9,7 @@ does not apply to the row.
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 8  # images on a sheet: a phone's width shows them
 COMPARED = 16  # images whose maps are compared between rows; the looked at are among them
+NO_SEARCH = 1e9  # a gradient that every fit is below when it begins
 PAIRS = "agreement"  # the analysis that is made of pairs of rows
 
 
@@ -195,7 +196,7 @@ class _Explainer:
         else:
             assert cell.work.start is not None
             encoder, values = bench.untrained(cell.work.start), None
-        protocol = catalog.find("evaluation", cell.work.protocol, Protocol)(cell.work.config)
+        protocol = catalog.find("evaluation", cell.work.protocol, Protocol)(self._decided(cell))
         if not _leaves_a_classifier(cell):
             protocol = Linear(Linear.Config())
         seed = encoder_cell.seed if encoder_cell else cell.seed
@@ -203,6 +204,20 @@ class _Explainer:
         if values is None or found is not encoder:
             values = features(found, images, bench.device, FEATURE_BATCH)
         return Viewer(name=cell.entry, encoder=found, features=values, classifier=head)
+
+    def _decided(self, cell: Cell) -> object:
+        """The protocol's settings; of a linear probe with what its score has chosen, so that nothing is searched again.
+
+        The twin takes the same. One candidate is still cross-validated: at a tolerance that ends each fit at once.
+        """
+        assert isinstance(cell.work, Evaluation)
+        settings = cell.work.config
+        scores = self.bench.folder / "cells" / cell.hash / "scores.json"
+        chosen = json.loads(scores.read_text(encoding="utf-8"))["chosen"]
+        if not isinstance(settings, Linear.Config) or "C" not in chosen:
+            return settings
+        weights = chosen.get("class_weight", settings.class_weight)
+        return replace(settings, C=(chosen["C"],), class_weight=weights, search_tolerance=NO_SEARCH)
 
     def _hand_over(
         self, cell: Cell, protocol: Protocol[Any], encoder: Encoder, values: Tensor | None, seed: int

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from selfstudy import catalog
 from selfstudy.encoder import Encoder
 from selfstudy.errors import MissingWeights, RunError
-from selfstudy.evaluation import Task, features
-from selfstudy.evaluation.finetune import Config as FinetuneConfig
-from selfstudy.evaluation.finetune import Finetune
+from selfstudy.evaluation import NUM_FOLDS, Protocol, Task, TrainingSettings, features
 from selfstudy.progress import duration
 from selfstudy.rng import Rng
 from selfstudy.study._classes import supports
@@ -156,13 +155,20 @@ class _Clock:
                 return self.encoder(cell).seconds
             case RunSettings() as run:
                 return run.training.steps * self._step(run) + self.encoder(cell).seconds
-            case Evaluation(config=FinetuneConfig() as config):
-                return config.images_seen / config.batch_size * self._finetune_step(cell, config)
+            case Evaluation(config=TrainingSettings() as config):
+                trainings = 1 + NUM_FOLDS * config.search
+                return trainings * config.images_seen / config.batch_size * self._training_step(cell, config)
+            case Evaluation(protocol="layers"):
+                widths = 1 + len(self._untrained(cell).backbone.layer_names)
+                return widths * self._probe(cell) + self.encoder(cell).seconds
             case Evaluation():
                 if cell.backbone == "none":
                     return 0.0
-                num_labels = len(self.bench.material.draw(cell.labels, cell.draw).rows)
-                return max(PROBE_SECONDS_AT_LEAST, PROBE_SECONDS * num_labels * self.encoder(cell).dim)
+                return self._probe(cell)
+
+    def _probe(self, cell: Cell) -> float:
+        num_labels = len(self.bench.material.draw(cell.labels, cell.draw).rows)
+        return max(PROBE_SECONDS_AT_LEAST, PROBE_SECONDS * num_labels * self.encoder(cell).dim)
 
     def encoder(self, cell: Cell) -> _EncoderCost:
         key = cell.backbone, cell.method == PRETRAINED
@@ -199,27 +205,30 @@ class _Clock:
                 self.steps[key] = 0.0  # it will fail as soon; the study records why, and goes on with the other rows
         return self.steps[key]
 
-    def _finetune_step(self, cell: Cell, config: FinetuneConfig) -> float:
+    def _training_step(self, cell: Cell, config: TrainingSettings) -> float:
         key = (cell.backbone, cell.method == PRETRAINED, str(config))
         if key not in self.steps:
             _, few, more = (
-                self._finetune(cell, replace(config, images_seen=count * config.batch_size))
+                self._train(cell, replace(config, images_seen=count * config.batch_size))
                 for count in (1, 1, 1 + TIMED_STEPS)
             )
             self.steps[key] = max(0.0, more - few) / TIMED_STEPS
         return self.steps[key]
 
-    def _finetune(self, cell: Cell, config: FinetuneConfig) -> float:
-        """Seconds of a fine-tuning that writes nothing."""
+    def _train(self, cell: Cell, config: TrainingSettings) -> float:
+        """Seconds of a training on labels that searches nothing and writes nothing."""
         material = self.bench.material
         assert isinstance(cell.work, Evaluation)
+        known = torch.from_numpy(material.draw(cell.labels, cell.draw).rows)
         task = Task(
             images=material.images,
-            train_rows=torch.from_numpy(material.draw(cell.labels, cell.draw).rows),
-            test_rows=torch.from_numpy(material.split.test_rows[:1]),
-            pool_rows=torch.from_numpy(material.split.train_rows),
-            encoder=self._untrained(cell),
+            train_rows=known,
+            test_rows=torch.from_numpy(material.split.test_rows[:FEATURE_BATCH]),
+            pool_rows=known,
+            encoder=replace(self._untrained(cell), provenance={"method": "random"}),  # so that no probe is fitted first
             features=None,
             device=self.bench.device,
         )
-        return Finetune(config).run(task, Rng.from_seed(0)).seconds
+        kind = catalog.find("evaluation", cell.work.protocol, Protocol)
+        alike = replace(config, search=0, class_weight="none")
+        return kind(alike).run(task, Rng.from_seed(0)).seconds

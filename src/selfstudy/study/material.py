@@ -34,6 +34,7 @@ class SavedSplit(SplitRecord):
     split_seed: int
     skipped: list[dict[str, str]]  # files that could not be read, and why
     excluded: list[str]  # images that were kept from pretraining: of test images' groups, or near-duplicates of them
+    fold_size: int  # images of a published draw of labels; 0 where there are none
     notes: list[str]  # what whoever reads the results should know of the images
 
 
@@ -147,6 +148,7 @@ def saved_split(material: Material, settings: StudySettings) -> SavedSplit:
         "split_seed": settings.split_seed,
         "skipped": [asdict(skipped) for skipped in material.skipped],
         "excluded": list(material.excluded),
+        "fold_size": len(material.images.folds[0]) if material.images.folds else 0,
         "notes": material.notes,
     }
 

@@ -196,7 +196,9 @@ class _Planner:
         encoder: Cell | None = None, start: Mapping[str, str] | None = None,
     ) -> Iterator[Cell]:  # fmt: skip
         """The evaluations of an entry, or of one of its encoders, by one protocol: every label count, every draw."""
-        evaluation = evaluation or self._evaluation(protocol, {}, f"protocols: {protocol}")
+        evaluation = evaluation or self._evaluation(
+            protocol, self.settings.evaluation.get(protocol, {}), f"evaluation: {protocol}"
+        )
         kind = catalog.find("evaluation", protocol, Protocol)
         for label in self.settings.labels:
             for seed, draw in self._design(kind.needs, self.settings.num_draws(label), encoder):
@@ -231,7 +233,7 @@ class _Planner:
             raise UserError(
                 f"{place}: seed cannot be set for one row; `seeds: N` trains every row with seeds 0 to N - 1"
             )
-        shared: dict[str, object] = {"backbone": self.settings.backbone, "on_collapse": self.settings.on_collapse}
+        shared: dict[str, object] = {"backbone": self.settings.first_backbone, "on_collapse": self.settings.on_collapse}
         if not any(key in entry.overrides for key in ("epochs", "images_seen")):
             shared |= dict(self.settings.budget.items())
         if self.settings.views:
@@ -270,7 +272,9 @@ class _Planner:
         entries = preset(views, place) if isinstance(views, str) else views
         for operation in parse(entries, f"{place}: views") if isinstance(entries, list | tuple) else ():
             if reason := operation.refusal(self.material.pool.channels):
-                raise UserError(f"{place}: views: {operation.name} cannot be used: {reason}; `views: microscopy` replaces all")
+                raise UserError(
+                    f"{place}: views: {operation.name} cannot be used: {reason}; `views: microscopy` replaces all"
+                )
 
     def _start(self, entry: Entry) -> tuple[dict[str, str], dict[str, object]]:
         """Which untrained encoder a baseline starts from, and the rest of its overrides."""
@@ -278,7 +282,7 @@ class _Planner:
         stem = str(rest.pop("stem", default_stem(self.settings.image_size)))
         if stem not in STEMS:
             raise UserError(f'methods: {entry.name}: there is no stem "{stem}".{nearest(stem, STEMS)}')
-        return {"backbone": str(rest.pop("backbone", self.settings.backbone)), "stem": stem}, rest
+        return {"backbone": str(rest.pop("backbone", self.settings.first_backbone)), "stem": stem}, rest
 
     def _untrained_content(self, encoder: Untrained) -> Content:
         """Its normalisation is measured on the whole pool."""

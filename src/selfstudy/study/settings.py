@@ -49,9 +49,13 @@ class StudySettings:
     data: Source  # or {unlabelled: ..., labelled: ...}
     image_size: Annotated[int, Field(ge=8)]  # pixels a side of what an encoder sees
     fit: Literal["crop", "pad", "squash"] = "crop"  # how a picture that is not square becomes square
-    tiles: Tiles | None = None  # how pages are cut, {side: 512, scale: 0.5, most: 16, blank: 0.03}; none: whole pictures
+    tiles: Tiles | None = (
+        None  # how pages are cut, {side: 512, scale: 0.5, most: 16, blank: 0.03}; none: whole pictures
+    )
     channels: Annotated[int, Field(ge=0)] = 0  # 0: grey if every picture is, else colour
-    levels: Levels = "percentiles"  # what becomes black and white above 8 bits: percentiles of the set, full, or numbers
+    levels: Levels = (
+        "percentiles"  # what becomes black and white above 8 bits: percentiles of the set, full, or numbers
+    )
     near_duplicates: bool = True  # whether pictures that are one picture, saved twice, share a group
     transductive: bool = False  # whether methods may be pretrained on test images too, without their labels
     most_unreadable: Annotated[float, Field(ge=0, le=1)] = 0.05  # the share of files that may be unreadable
@@ -59,13 +63,18 @@ class StudySettings:
     split_seed: int = 0
     metric: Metric | Literal["by_balance"] = "by_balance"  # macro_f1 above 2:1 imbalance, else accuracy
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.01  # differences inside it do not matter to you
-    time_to: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()  # scores to say how soon they are reached; none: one that half the rows reach
-    backbone: str = "resnet18"  # the same for every row
+    time_to: tuple[
+        Annotated[float, Field(gt=0, lt=1)], ...
+    ] = ()  # scores to say how soon they are reached; none: one that half the rows reach
+    backbone: str | Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "resnet18"  # the same for every row; of several, each
+    )
     methods: tuple[str | Mapping[str, Mapping[str, object]], ...]
     views: str | tuple[str | Mapping[str, object], ...] | Mapping[str, object] = field(default_factory=dict)
     unlabelled: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0,)
     labels: tuple[Label, ...] = (1, 10, "all")
     protocols: tuple[str, ...] = ("linear", "knn")
+    evaluation: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # {finetune: {images_seen: 10000}}
     seeds: Count = 3
     draws: Count | Mapping[Label, Count] = 5
     budget: Mapping[Literal["images_seen", "epochs"], Annotated[float, Field(gt=0)]] = field(
@@ -98,6 +107,11 @@ class StudySettings:
                 raise ValueError(
                     f'explain: there is no analysis "{analysis}".{nearest(analysis, catalog.names("explain"))}'
                 )
+        for protocol in self.evaluation:
+            if protocol not in self.protocols:
+                raise ValueError(
+                    f'evaluation: "{protocol}" is none of the protocols.{nearest(protocol, self.protocols)}'
+                )
         found = [entry.name for entry in self.entries]
         for name in found:
             if found.count(name) > 1:
@@ -105,8 +119,24 @@ class StudySettings:
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """The rows in the order of the file."""
-        return tuple(_entry(item) for item in self.methods)
+        """The rows in the order of the file; of several backbones each row with each, named by both."""
+        written = [_entry(item) for item in self.methods]
+        if isinstance(self.backbone, str):
+            return tuple(written)
+        rows = []
+        for entry in written:
+            if entry.method in ("majority", "pretrained") or "backbone" in entry.overrides:
+                rows.append(entry)
+                continue
+            for backbone in self.backbone:
+                overrides = {**entry.overrides, "backbone": backbone}
+                rows.append(dataclasses.replace(entry, name=f"{entry.name} {backbone}", overrides=overrides))
+        return tuple(rows)
+
+    @property
+    def first_backbone(self) -> str:
+        """Of rows that name none of their own: the only one, since of several backbones every row names its own."""
+        return self.backbone if isinstance(self.backbone, str) else self.backbone[0]
 
     def num_draws(self, label: Label) -> int:
         """How often `label` labels are drawn anew; all of them can be drawn in one way only."""
@@ -137,7 +167,8 @@ def read(study: str = "digits", overrides: Mapping[str, object] | None = None) -
     """The settings of a built-in study by name or of a file by path, with overrides such as {"seeds": 5}.
 
     An override's key is a setting, a part of one (`budget.epochs`), or a row and what to change in it
-    (`simclr.epochs`). Raises UserError with the place and the nearest valid name.
+    (`simclr.epochs`). `small: true` lays what the file holds under `small` over the rest first: the study in miniature, on
+    data that are there, to see that it runs. Raises UserError with the place and the nearest valid name.
     """
     if study.endswith((".yaml", ".yml")):
         path = Path(study).expanduser()
@@ -148,7 +179,12 @@ def read(study: str = "digits", overrides: Mapping[str, object] | None = None) -
             f'there is no built-in study "{study}"; a study file ends in .yaml.{nearest(study, study_names())}'
         )
     values = {"name": path.stem, **config.read_yaml(path)}
-    return validate(_override(values, overrides or {}), str(path))
+    miniature, overrides = values.pop("small", {}), dict(overrides or {})
+    if overrides.pop("small", False) is True:
+        if not isinstance(miniature, Mapping) or not miniature:
+            raise UserError(f"{path} has no miniature: it says nothing under `small`")
+        values = {**values, "name": f"{values['name']}-small", **miniature}
+    return validate(_override(values, overrides), str(path))
 
 
 def validate(values: Mapping[str, object], place: str) -> StudySettings:
