@@ -7,7 +7,6 @@ Every training is a line of methods.csv, every test of it a line of methods-scor
 `selfstudy list methods` shows are written from them. A method whose file changed is measured again.
 """
 
-import csv
 import sys
 import tempfile
 import time
@@ -18,34 +17,22 @@ import pandas as pd
 import torch
 
 from benchmarks.lightly_methods import EPOCHS, LIGHTLY, train
-from benchmarks.machine import describe
+from benchmarks.methods_tables import ANGLES, DRAWS, RUNS, SCORES, append, hash_of, method_of, version_of, write_tables
 from selfstudy import catalog, config
 from selfstudy.encoder import Encoder
 from selfstudy.evaluation import Protocol, Task, features
-from selfstudy.images import draw_labels, load, split
-from selfstudy.listing import MEASURED
-from selfstudy.method import Method
+from selfstudy.images import ImageSet, Split, draw_labels, load, split
 from selfstudy.progress import Progress
 from selfstudy.rng import Rng
 from selfstudy.training import pretrain, resolve, untrained
-from tests.learns.gates import SEEDS, file_of, settings_of
+from tests.learns.gates import SEEDS, settings_of
 
-HERE = Path(__file__).parent
-RUNS, SCORES, TABLE = HERE / "methods.csv", HERE / "methods-scores.csv", HERE / "methods.md"
-DRAWS = {1: 5, 10: 3}  # of the labels, by labels per class
 CPU = torch.device("cpu")
-JOINT_EMBEDDING = (  # or clustering: these are expected to be level with SimCLR
-    "moco", "mocov3", "dcl", "nnclr", "byol", "simsiam", "barlow", "vicreg", "dino", "lejepa", "swav", "sela", "deepcluster",
-)  # fmt: skip
-ELSEWHERE = ("colorization", "distill")  # no colours here, and no teacher that knows anything: see tests/learns
-BEHIND = 2.0  # points below SimCLR from which methods-notes.yaml has to say why
+ELSEWHERE = ("colorization", "distill")  # no colours here, and no teacher that knows anything: methods.md says so
 
 
 def main(methods: list[str]) -> None:
-    digits = load("mnist5k", image_size=28, labelled=True)
-    rng = Rng.from_seed(0)
-    parts = split(digits, test=1000, rng=rng)
-    pool = digits.select(parts.train_rows)
+    digits, parts, pool, rng = material()
     for name, seed in ((name, seed) for seed in SEEDS for name in methods):
         if _is_there(name, seed):
             continue
@@ -56,22 +43,34 @@ def main(methods: list[str]) -> None:
         elif name.startswith("lightly "):
             encoder, costs = train(name.removeprefix("lightly "), pool, seed)
         else:
-            settings = resolve(name, {**settings_of(name), "epochs": EPOCHS, "seed": seed}, pool.card, "benchmark")
+            method = method_of(name)
+            own = {"method.angles": ANGLES[name]} if name in ANGLES else {}
+            overrides = {**settings_of(method), "epochs": EPOCHS, "seed": seed, **own}
+            settings = resolve(method, overrides, pool.card, "benchmark")
             with tempfile.TemporaryDirectory() as folder:
                 run = pretrain(settings, pool, Path(folder) / "run", progress=Progress(quiet=True), device=CPU)
             encoder, costs = run.encoder, run.card
-        rows = list(_judge(encoder, digits, parts, rng))
-        _append(RUNS, [{
-            "method": name, "version": _version(name), "file": _file(name), "seed": seed, "backbone": encoder.backbone.spec.name,
+        rows = list(judge(encoder, digits, parts, rng))
+        append(RUNS, [{
+            "method": name, "version": version_of(name), "file": hash_of(name), "seed": seed, "backbone": encoder.backbone.spec.name,
             "images_seen": costs["images_seen"], "seconds": round(float(costs["seconds"]), 1),  # type: ignore[arg-type]
             "peak_memory_mb": round(float(costs["peak_memory_mb"])), "health": costs.get("health", {}).get("verdict", ""),  # type: ignore
         }])  # fmt: skip
-        _append(SCORES, [{"method": name, "seed": seed, **row} for row in rows])
+        append(SCORES, [{"method": name, "seed": seed, **row} for row in rows])
         print(f"{name} seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
-    _write_tables()
+    write_tables()
 
 
-def _judge(encoder: Encoder, digits, parts, rng: Rng) -> Iterator[dict[str, object]]:
+def material() -> tuple[ImageSet, Split, ImageSet, Rng]:
+    """All digits, how they are split, those to pretrain on, and the stream of both."""
+    digits = load("mnist5k", image_size=28, labelled=True)
+    rng = Rng.from_seed(0)
+    parts = split(digits, test=1000, rng=rng)
+    return digits, parts, digits.select(parts.train_rows), rng
+
+
+def judge(encoder: Encoder, digits: ImageSet, parts: Split, rng: Rng) -> Iterator[dict[str, object]]:
+    """Accuracies of linear probe and nearest neighbours, by labels per class and draw of them."""
     values = features(encoder, digits, CPU, 512)
     for labels, draws in DRAWS.items():
         for draw in range(draws):
@@ -97,7 +96,7 @@ def _is_there(name: str, seed: int) -> bool:
         return False
     runs = pd.read_csv(RUNS, dtype={"file": str}, keep_default_na=False)
     mine = (runs["method"] == name) & (runs["seed"] == seed)
-    if (runs[mine]["file"] == _file(name)).any():
+    if (runs[mine]["file"] == hash_of(name)).any():
         return True
     if mine.any():
         runs[~mine].to_csv(RUNS, index=False, lineterminator="\n")
@@ -108,92 +107,7 @@ def _is_there(name: str, seed: int) -> bool:
     return False
 
 
-def _version(name: str) -> int:
-    return catalog.find("methods", name, Method).version if name in catalog.names("methods") else 1
-
-
-def _file(name: str) -> str:
-    return file_of(name) if name in catalog.names("methods") else "-"
-
-
-def _append(path: Path, rows: list[dict[str, object]]) -> None:
-    new = not path.is_file()
-    with path.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
-
-
-def _write_tables() -> None:
-    runs = pd.read_csv(RUNS, dtype={"file": str}, keep_default_na=False)
-    scores = pd.read_csv(SCORES)
-    per_seed = scores.groupby(["method", "seed", "protocol", "labels"])["accuracy"].mean()
-    mean, spread = (per_seed.groupby(["method", "protocol", "labels"]).agg(how) for how in ("mean", "std"))
-    cost = runs.groupby("method").agg(
-        seconds=("seconds", "median"),
-        memory=("peak_memory_mb", "max"),
-        backbone=("backbone", "first"),
-        images=("images_seen", "first"),
-    )
-    order = mean.xs(("linear", 10), level=("protocol", "labels")).sort_values(ascending=False).index
-    lines = [
-        "# All methods on the built-in digits", "",
-        "Written by `python -m benchmarks.methods`; nothing here is typed by hand but the notes. mnist5k, 4,000 images to pretrain on, "
-        "1,000 to test on, three seeds, the settings of tests/learns/gates.yaml: the same encoder (conv4, but where a method needs a "
-        "vision transformer), the same number of images seen, no tuning beyond a learning check. So this compares the methods as "
-        "they come, at a very small budget, on grey digits: it is no ranking for photographs. Accuracy in points: mean over seeds and "
-        "draws of the labels ± deviation over seeds. Against SimCLR: the mean over seeds and draws of the paired difference ± its "
-        "standard error. Seconds are of one thread, with another process on the other core; the peak is that of the process, which ran "
-        "the methods one after another, so it is no more than a bound.", "", describe(), "",
-        "| method | backbone | linear, 1 label | linear, 10 labels | kNN, 10 labels | against SimCLR, 1 label | against SimCLR, 10 labels "
-        "| seconds | peak MB |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
-    for name in order:
-        cells = [
-            f"{100 * mean[name, p, n]:.1f} ± {100 * spread[name, p, n]:.1f}"
-            for p, n in (("linear", 1), ("linear", 10), ("knn", 10))
-        ]
-        paired = [_against(scores, name, labels) for labels in DRAWS]
-        lines.append(
-            f"| {' | '.join([name, cost.backbone[name], *cells, *paired, f'{cost.seconds[name]:.0f}', str(cost.memory[name])])} |"
-        )
-    lines += ["", "## Why some are behind", ""]
-    notes = config.read_yaml(HERE / "methods-notes.yaml")
-    lines += [f"- **{name}**: {note}" for name, note in notes.items()]
-    TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    measured = [
-        {
-            "method": name, "linear": f"{mean[name, 'linear', 10]:.3f}", "linear_sd": f"{spread[name, 'linear', 10]:.3f}",
-            "knn": f"{mean[name, 'knn', 10]:.3f}", "seconds": f"{cost.seconds[name]:.0f}", "version": str(_version(name)),
-        }
-        for name in catalog.names("methods") if name in cost.index
-    ]  # fmt: skip
-    MEASURED.unlink(missing_ok=True)
-    _append(MEASURED, measured)
-    behind = [
-        name for name in order
-        if name in JOINT_EMBEDDING and name not in notes and _difference(scores, name, 10).mean() < -BEHIND / 100
-    ]  # fmt: skip
-    print(f"{BEHIND:g} points or more behind SimCLR and without a note: {', '.join(behind) or 'none'}")
-
-
-def _difference(scores: pd.DataFrame, name: str, labels: int) -> pd.Series:
-    """Per seed, the mean over draws of the paired difference to SimCLR, linear."""
-    found = scores[(scores["protocol"] == "linear") & (scores["labels"] == labels)]
-    found = found.set_index(["method", "seed", "draw"])["accuracy"]
-    return (found[name] - found["simclr"]).groupby("seed").mean()
-
-
-def _against(scores: pd.DataFrame, name: str, labels: int) -> str:
-    if name == "simclr":
-        return ""
-    difference = _difference(scores, name, labels)
-    return f"{100 * difference.mean():+.1f} ± {100 * difference.std() / len(difference) ** 0.5:.1f}"
-
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
     ours = [name for name in catalog.names("methods") if name not in ELSEWHERE]
-    main(sys.argv[1:] or ["random", *ours, *(f"lightly {name}" for name in LIGHTLY)])
+    main(sys.argv[1:] or ["random", *ours, *ANGLES, *(f"lightly {name}" for name in LIGHTLY)])

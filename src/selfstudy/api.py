@@ -15,6 +15,7 @@ import pandas as pd
 
 from selfstudy import config, explaining, files
 from selfstudy import judge as judging
+from selfstudy.backbones.timm import changed_for_small_images
 from selfstudy.encoder import Encoder
 from selfstudy.errors import UserError, nearest
 from selfstudy.evaluation import ByKind, Metric, features
@@ -161,6 +162,8 @@ def pretrain(
         found = _loaded(data, reading, progress)
         card = DataCard(num_images=len(found), channels=found.channels, image_size=found.image_size)
         settings = resolve(name, overrides, card, "pretrain")
+        if changed := changed_for_small_images(settings.backbone, settings.stem, settings.image_size):
+            progress.say(f"{changed}; stem=imagenet keeps it as it was")
         folder = Path(out).expanduser() if out else Path("runs") / _folder_name(name, found.name)
         if not _claim(folder, settings, found):
             if found.skipped:

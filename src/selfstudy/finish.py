@@ -44,6 +44,11 @@ def finish(folder: Path, *, row: str, progress: Progress) -> Model:
     Raises UserError if the study has no row that leaves a classifier behind, or none of that name.
     """
     study = reopen(folder, progress)
+    if study.bench.material.images.multi_label:
+        raise UserError(
+            f"the images of {folder} have attributes, and a model names one class of each: there is nothing to finish; `selfstudy "
+            "evaluate` and the report have the probabilities of the attributes"
+        )
     candidates = _candidates(study, row)
     metric = study.settings.metric
     tried, labels = _try(study.bench, candidates, metric)

@@ -143,6 +143,14 @@ class Method(nn.Module, ABC):
         """By default biases and the scales of norms (1-D parameters) do not decay."""
         return split_decay(self.parameters())
 
+    def show(self, views: Views, step: Step) -> Tensors:
+        """Pictures for people once training is over: what the method was given and what it makes of it, by name.
+
+        Float [N, C, H, W] in [0, 1], image by image; called in eval mode, without gradients. explain/reconstructions.py reads
+        "original", "input" and "drawn", explain/jigsaws.py "in order", "shuffled" and "put back". {}: nothing to show.
+        """
+        return {}
+
     @abstractmethod
     def encoder(self) -> tuple[Backbone, Feed]:
         """What is kept after training, and how it is fed."""

@@ -1,18 +1,21 @@
 """The report in a real browser, which has no network: it opens, stays quiet, answers the pointer and the keyboard.
 
 Mutations that must fail here: a script or font from the network; a chart whose JSON is broken; tooltips taken out of a
-figure; `press` without `focusRow`; sorting numbers as words; a table that widens the page of a phone.
+figure; `press` without `focusRow`; sorting numbers as words; a table that widens the page of a phone; `words` without the
+thumbnail, or with another image's; an address of a row that does not open it; a row that comes alive while it is closed.
 """
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from selfstudy.report import write
+from selfstudy.report import write, write_pair
 from tests.report_study import write_full_study, write_hostile_study
-from tests.synthetic_study import ACCURACY
+from tests.synthetic_study import ACCURACY, Truth, write_study
 
 selenium = pytest.importorskip("selenium", reason="needs selenium")
 BROWSER = next(
@@ -64,8 +67,9 @@ def opened(driver, page) -> Iterator[webdriver.Chrome]:
 
 
 def _enliven(driver: webdriver.Chrome, figure: str) -> None:
-    """Scroll to a figure and wait until its charts run."""
-    driver.execute_script("document.getElementById(arguments[0]).scrollIntoView()", figure)
+    """Scroll to a figure, whose row is opened first if it is about one, and wait until its charts run."""
+    opened = "const found = document.getElementById(arguments[0]); const row = found.closest('details'); if (row) row.open = true; found.scrollIntoView()"
+    driver.execute_script(opened, figure)
     done = "const charts = [...document.querySelectorAll('#' + arguments[0] + ' .chart')]; return charts.every(c => 'alive' in c.dataset)"
     WebDriverWait(driver, WAIT_SECONDS).until(lambda d: d.execute_script(done, figure))
 
@@ -76,9 +80,14 @@ def _tooltip(driver: webdriver.Chrome) -> str:
 
 
 def test_every_chart_runs_and_nothing_is_asked_of_the_network(opened):
-    for section in opened.find_elements(By.CSS_SELECTOR, "section.figure"):
-        _enliven(opened, section.get_attribute("id"))
-    assert len(opened.find_elements(By.CSS_SELECTOR, ".chart[data-alive] svg")) >= 10
+    figures = opened.execute_script("return [...document.querySelectorAll('section.figure[id]')].map(figure => figure.id)")
+    study = [figure for figure in figures if not figure.startswith("row-")]
+    for figure in study:
+        _enliven(opened, figure)
+    assert opened.find_elements(By.CSS_SELECTOR, ".row .chart[data-alive]") == []  # closed: nothing is drawn
+    for figure in figures:
+        _enliven(opened, figure)
+    assert len(opened.find_elements(By.CSS_SELECTOR, ".chart[data-alive] svg")) >= 30
     loaded = opened.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert [name for name in loaded if not name.startswith("data:")] == []
 
@@ -101,9 +110,27 @@ def test_pointing_at_a_dot_tells_its_numbers(opened):
 
 
 def test_pointing_at_a_square_tells_the_mistake(opened):
-    _enliven(opened, "confusion")
-    for place in (0, 1):  # on the diagonal, where a number lies over the square, and beside it
-        assert "was called" in _pointed_at(opened, "#confusion .chart .mark-rect path", place)
+    _enliven(opened, "row-simclr-confusion")
+    for place in (0, 1):
+        assert "was called" in _pointed_at(opened, "#row-simclr-confusion .chart .mark-rect path", place)
+
+
+def test_pointing_at_a_dot_of_the_map_shows_its_image(opened, page):
+    _enliven(opened, "row-simclr-embedding")
+    marks = "#row-simclr-embedding .chart .mark-symbol path"
+    assert "is" in _pointed_at(opened, marks, 5)
+    box = opened.find_element(By.CSS_SELECTOR, "#vg-tooltip-element .thumbnail")
+    style = "const s = getComputedStyle(arguments[0]); return [s.width, s.backgroundImage.slice(0, 22), s.backgroundPosition]"
+    width, image, position = opened.execute_script(style, box)
+    assert width == "96px" and image.startswith('url("data:image/jpeg')
+    data = "const d = document.querySelectorAll(arguments[0])[5].__data__.datum; return [d.picture, d.x]"
+    picture, x = opened.execute_script(data, marks)
+    places = json.loads((page.parent / "thumbnails.json").read_text(encoding="utf-8"))
+    left, top = picture % places["columns"], picture // places["columns"]
+    assert [round(float(part.removesuffix("px"))) for part in position.split()] == [-96 * left, -96 * top]
+    maps = list(page.parent.glob("cells/*/map.csv"))
+    line = pd.read_csv(maps[0], dtype={"id": str}).set_index("id").loc[places["ids"][picture]]
+    assert line["x"] == pytest.approx(x)
 
 
 def test_the_key_brings_a_row_out_in_every_figure(opened):
@@ -121,14 +148,33 @@ def test_the_key_brings_a_row_out_in_every_figure(opened):
     WebDriverWait(opened, WAIT_SECONDS).until_not(lambda d: d.find_elements(By.CSS_SELECTOR, gone))
 
 
-def test_choosing_a_row_redraws_its_matrix(opened):
-    _enliven(opened, "confusion")
-    squares = "return [...document.querySelectorAll('#confusion .chart .mark-rect path')].map(p => p.getAttribute('fill-opacity')).join()"
-    before = opened.execute_script(squares)
-    select = opened.find_element(By.CSS_SELECTOR, "#confusion select")
+def test_choosing_how_many_labels_redraws_the_recalls(opened):
+    _enliven(opened, "recall")
+    bars = "return [...document.querySelectorAll('#recall .chart .mark-rule line')].map(l => l.getAttribute('x2')).join()"
+    before = opened.execute_script(bars)
+    select = opened.find_element(By.CSS_SELECTOR, "#recall select")
     other = next(o for o in select.find_elements(By.TAG_NAME, "option") if not o.is_selected())
     other.click()
-    WebDriverWait(opened, WAIT_SECONDS).until(lambda d: d.execute_script(squares) != before)
+    WebDriverWait(opened, WAIT_SECONDS).until(lambda d: d.execute_script(bars) != before)
+
+
+def test_an_address_opens_its_row_and_all_rows_open_at_once(opened, page):
+    assert not opened.find_elements(By.CSS_SELECTOR, "details.row[open]")
+    opened.get(f"{page.as_uri()}#row-byol")
+    WebDriverWait(opened, WAIT_SECONDS).until(lambda d: d.find_elements(By.CSS_SELECTOR, "#row-byol[open]"))
+    opened.find_element(By.CSS_SELECTOR, "#row-byol > summary").send_keys(Keys.ENTER)
+    assert not opened.find_elements(By.CSS_SELECTOR, "details.row[open]")
+    opened.find_element(By.CSS_SELECTOR, "button[data-open=true]").send_keys(Keys.ENTER)
+    assert len(opened.find_elements(By.CSS_SELECTOR, "details.row[open]")) == len(ACCURACY)
+
+
+def test_a_recipe_is_copied_or_at_least_selected(opened):
+    opened.execute_script("document.getElementById('row-simclr').open = true")
+    button = opened.find_element(By.CSS_SELECTOR, "#row-simclr button.copy")
+    button.send_keys(Keys.ENTER)
+    status = "#row-simclr .copied [role=status]"
+    WebDriverWait(opened, WAIT_SECONDS).until(lambda d: d.find_element(By.CSS_SELECTOR, status).text != "")
+    assert "simclr" in opened.execute_script("return getSelection().toString()")
 
 
 def _column(driver: webdriver.Chrome, number: int) -> list[str]:
@@ -165,7 +211,7 @@ def test_a_narrow_window_needs_no_sideways_scrolling(opened, width):
     size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
     opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     opened.refresh()
-    for figure in ("accuracy", "differences", "confusion", "embedding"):
+    for figure in ("accuracy", "differences", "crossover", "recall", "row-simclr-confusion", "row-simclr-embedding"):
         _enliven(opened, figure)
         widest = "return Math.max(...[...document.querySelectorAll('#' + arguments[0] + ' svg')].map(s => s.getBoundingClientRect().right))"
         assert opened.execute_script(widest, figure) <= width
@@ -193,7 +239,7 @@ def test_without_scripts_the_pictures_are_there(driver, page):
     driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         driver.get(page.as_uri())
-        charts = driver.find_elements(By.CSS_SELECTOR, ".chart svg")
+        charts = [found for found in driver.find_elements(By.CSS_SELECTOR, ".chart svg") if found.is_displayed()]
         assert len(charts) >= 10
         assert all(chart.size["width"] > 200 and chart.size["height"] > 100 for chart in charts)
     finally:
@@ -202,8 +248,21 @@ def test_without_scripts_the_pictures_are_there(driver, page):
 
 def test_hostile_names_do_nothing(driver, tmp_path):
     driver.get(write(write_hostile_study(tmp_path / "study")).as_uri())
-    for figure in ("accuracy", "confusion", "embedding"):
+    for figure in ("accuracy", "row-supervised-confusion", "row-random-embedding"):
         _enliven(driver, figure)
-    assert "alert(1)" in _pointed_at(driver, "#confusion .chart .mark-rect path", 0)
+    assert "alert(1)" in _pointed_at(driver, "#row-supervised-confusion .chart .mark-rect path", 0)
     assert driver.execute_script("return document.querySelectorAll('[onerror]').length") == 0
     assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_two_studies_side_by_side_sort_and_ask_nothing_of_the_network(driver, tmp_path):
+    accuracy = {name: ACCURACY[name] for name in ("supervised", "random", "simclr")}
+    folders = [write_study(tmp_path / name, Truth(accuracy=accuracy, num_test=100), seed) for seed, name in enumerate("ab")]
+    driver.get(write_pair(*folders).as_uri())
+    header = driver.find_element(By.CSS_SELECTOR, "#scores thead th:nth-child(5)")
+    header.find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
+    keys = "return [...document.querySelectorAll('#scores tbody tr')].map(row => Number(row.cells[4].dataset.key))"
+    values = driver.execute_script(keys)
+    assert values == sorted(values) and len(values) > 10 and header.get_attribute("aria-sort") == "ascending"
+    assert driver.execute_script("return performance.getEntriesByType('resource').length") == 0
+    assert [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []

@@ -46,7 +46,7 @@ def test_private_parts_are_no_members() -> None:
     [
         ("methods", "simclrr", 'there is no method "simclrr". Did you mean "simclr"?'),
         ("views", "../methods/simclr", 'there is no view "../methods/simclr"'),
-        ("backbones", "", 'there is no backbone "". Valid: conv2, conv4, mlp, timm.'),
+        ("backbones", "", 'there is no backbone "". Valid: conv2, conv3, conv4, mlp, timm.'),
     ],
 )
 def test_an_unknown_member_is_one_sentence(folder: str, name: str, sentence: str) -> None:

@@ -87,7 +87,7 @@ def test_what_tex_and_csv_would_misread_is_escaped():
 
 
 def test_names_of_files_and_anchors_differ_where_names_do():
-    found = anchors(["SimCLR, 200", "simclr 200", "</script>", "ΑΒ", "--"])
+    found = anchors(["SimCLR, 200", "simclr 200", "</script>", "\N{GREEK CAPITAL LETTER ALPHA}", "--"])
     assert found["SimCLR, 200"] == "simclr-200" and len(set(found.values())) == 5
     assert all(word and set(word) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") for word in found.values())
 
@@ -213,7 +213,7 @@ def test_settings_that_differ_are_named_one_by_one(two):
     study = yaml.safe_load((two[1] / "study.yaml").read_text(encoding="utf-8"))
     study |= {"margin": 0.02, "methods": ["random", {"simclr": {"lr": 0.1}}], "name": "other", "threads": 7}
     (two[1] / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
-    found = dict((key, (first, second)) for key, first, second in pair(*map(StudyRecord.read, two)).settings)
+    found = {key: (first, second) for key, first, second in pair(*map(StudyRecord.read, two)).settings}
     assert found == {"margin": ("0.01", "0.02"), "supervised": ("a row of supervised", "not set"), "simclr.lr": ("not set", "0.1")}
 
 

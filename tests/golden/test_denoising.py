@@ -136,3 +136,32 @@ def test_noise_in_the_views_is_refused(digits: ImageSet):
     with pytest.raises(UserError, match="denoising cannot use noise: its target would be noisy too"):
         resolve("denoising", {"views": ["noise"]}, digits.card, "test")
     resolve("denoising", {"views": ["blur"]}, digits.card, "test")
+
+
+class TestLossOfNothing:
+    def test_is_of_the_mean_image_of_earlier_batches(self, digits: ImageSet):
+        """Worked by hand, for grey levels 1/4, 3/4 and 1. Mutations: a mean that holds the very batch (0 each time); the last batch alone."""
+        method, views = made(digits)
+        found = []
+        for level in (0.25, 0.75, 1.0):
+            clean = torch.full_like(views["clean"], level)
+            output = method(Views(views.index, {"spoiled": clean, "clean": clean}), STEP)
+            method.after_step(output.carry, STEP)
+            found.append(method.loss_of_nothing(6))
+        assert found == pytest.approx([0.0, 0.5**2, 0.5**2], abs=1e-6)
+
+    def test_is_the_loss_of_a_decoder_that_draws_it(self, digits: ImageSet):
+        """Mutation: the loss of another batch or of a black drawing."""
+        method, views = made(digits)
+        for _ in range(2):
+            method.after_step(method(views, STEP).carry, STEP)
+        mean = views["clean"].mean(0).numpy()
+        expected = np.square(views["clean"].numpy() - mean).mean()
+        assert method.loss_of_nothing(6) == pytest.approx(expected, rel=1e-2)  # pixels are kept half a level from black
+
+    def test_no_validation_moves_it(self, digits: ImageSet):
+        """Mutation: the mean moved in objective, which held-out images reach too."""
+        method, views = made(digits)
+        before = {name: value.clone() for name, value in method.mean_image.state_dict().items()}
+        method.eval()(views, STEP)
+        assert all(torch.equal(value, before[name]) for name, value in method.mean_image.state_dict().items())

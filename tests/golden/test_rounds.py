@@ -5,6 +5,7 @@ Each test names the change to the code that it must notice.
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,17 @@ import pytest
 import torch
 from scipy import stats
 
-from selfstudy.images import ImageSet
+from selfstudy.evaluation import Pages
+from selfstudy.images import ImageSet, Split, draw_labels
 from selfstudy.images._rounds import NUM_FOLDS, rounds, too_few_to_test
 from selfstudy.report._conditions import conditions
 from selfstudy.report._words import answer
 from selfstudy.rng import Rng
+from selfstudy.study._cross_validation import Rounds
 from selfstudy.study._intervals import Grid, estimate_difference
 from selfstudy.study._record import StudyRecord
 from selfstudy.study.compare import summarise
+from selfstudy.types import Scores
 from tests.reference import statistics
 from tests.synthetic_study import Truth, write_study
 
@@ -67,7 +71,14 @@ def test_folds_follow_from_names_and_more_rounds_begin_with_the_same():
 
 @pytest.mark.parametrize(
     ("per_class", "images_per_group", "expected"),
-    [((150, 150), 1, False), ((150, 149), 1, True), ((400, 30), 1, False), ((400, 29), 1, True), ((400, 90), 4, True)],
+    [
+        ((150, 150), 1, False),
+        ((150, 149), 1, True),
+        ((400, 30), 1, False),
+        ((400, 29), 1, True),
+        ((800, 800), 8, True),
+        ((1300, 100), 4, True),
+    ],
 )
 def test_too_few_test_images_are_below_300_or_30_of_a_class(per_class, images_per_group, expected):
     """Mutation: counting the images of a group."""
@@ -137,18 +148,19 @@ def test_a_study_in_rounds_is_judged_by_its_folds(tmp_path):
     summary = summarise(record)
     rows = {row.name: row for row in record.rows}
     accuracies = []
-    for name, protocol in (("simclr", "linear"), ("supervised", "finetune")):
-        scores = record.scores(rows[name], protocol, "4").sort_values("draw")
+    for name in ("simclr", "random"):
+        scores = record.scores(rows[name], "linear", "4").sort_values("draw")
         right = [record.predictions(cell) == record.test_labels for cell in scores["cell"]]
         accuracies.append(
             [right[draw][fold[draw] == number].mean() for draw in range(3) for number in range(NUM_FOLDS)]
         )
     difference = np.subtract(*accuracies)
-    statement = next(s for s in summary["statements"] if s["id"] == "supervised/simclr/4")
+    statement = next(s for s in summary["statements"] if s["id"] == "untrained/simclr/4")
     assert statement["difference"] == pytest.approx(difference.mean())
     assert (statement["num_draws"], statement["verdict"]) == (3, "better")
     variance = statistics.corrected_variance(difference.tolist(), 1, 4) + 1 / 200**2
-    assert (statement["high"] - statement["low"]) / 2 >= stats.t.ppf(0.975, 14) * variance**0.5 * (1 - 1e-9)
+    quantile = stats.t.ppf((1 + statement["confidence"]) / 2, 14)
+    assert (statement["high"] - statement["low"]) / 2 == pytest.approx(quantile * variance**0.5)
     assert summary["conditions"]["num_folds"] == NUM_FOLDS
     support = Counter(record.test_labels.tolist())
     assert {score["support"] for score in summary["class_scores"]} == set(support.values())
@@ -160,3 +172,63 @@ def test_the_page_says_that_every_image_was_tested(tmp_path):
     words = " ".join([*answer(summary), *conditions(summary)])
     assert "each tested in its turn by 5-fold cross-validation" in words
     assert "another split" not in words
+
+
+def in_rounds(images: ImageSet, num_rounds: int = 2) -> Rounds:
+    rows = np.flatnonzero(images.labels.numpy() >= 0)  # type: ignore[union-attr]
+    arrivals = np.where(images.labels.numpy() >= 0, 0, -1)  # type: ignore[union-attr]
+    return Rounds(images, rows, arrivals, rounds(images, rows, num_rounds, Rng.from_seed(0)))
+
+
+def echo(images: ImageSet, split: Split) -> Scores:
+    """Scores of a protocol that names every picture's true class, but calls class 2 class 0, sure of it by its row."""
+    pages = Pages.of(images, torch.from_numpy(split.test_rows))
+    first = split.test_rows[pages.first.numpy()]
+    called = images.labels[torch.from_numpy(first)].clone()  # type: ignore[index]
+    called[called == 2] = 0
+    answers = torch.nn.functional.one_hot(called, 3).float() * (1 + torch.from_numpy(first)[:, None] / 1000)
+    chosen = {"C": float(first[0]), "chosen_by": "echo", "validation_score": len(first) / 100}
+    return Scores({}, called, chosen, 2.0, {"images_seen": 10.0}, probabilities=answers)
+
+
+@pytest.mark.parametrize("tiles", [1, 3])
+def test_a_round_puts_the_answers_of_its_folds_in_order(tiles):
+    """Of tiles the pages. Mutations: answers in the order of the folds; metrics as the mean over folds."""
+    images = random_set(1)
+    if tiles > 1:
+        pages = np.array([f"{group}, page {place // tiles}" for place, group in enumerate(images.groups.tolist())])
+        images = replace(images, pages=pages)
+    found = in_rounds(images)
+    scores = found.merge(1, [echo(images, found.part(1, fold)) for fold in range(NUM_FOLDS)])
+    first = found.rows[found.tested]
+    truth = images.labels[torch.from_numpy(first)]  # type: ignore[index]
+    assert len(scores.predictions) == len(np.unique(images.pages)) if tiles > 1 else len(images)
+    assert scores.predictions.tolist() == torch.where(truth == 2, 0, truth).tolist()
+    assert scores.probabilities is not None
+    assert scores.probabilities.max(1).values.tolist() == pytest.approx((1 + first / 1000).tolist())
+    assert scores.metrics["accuracy"] == pytest.approx(float((truth != 2).float().mean()))
+    assert (scores.seconds, scores.costs, scores.chosen["chosen_by"]) == (
+        2.0 * NUM_FOLDS,
+        {"images_seen": 10.0},
+        "echo",
+    )
+    assert scores.chosen["validation_score"] == pytest.approx(len(first) / 100 / NUM_FOLDS)
+    assert str(scores.chosen["C"]).count(",") >= 1
+
+
+def test_nobody_of_a_tested_group_is_learned_from():
+    """Unlabelled pictures of a tested group neither. Mutation: the fold's rows alone left out."""
+    whole = random_set(2)
+    labels = torch.where(torch.arange(150) % 4 == 0, -1, whole.labels)  # type: ignore[arg-type]
+    images = replace(whole, labels=labels)
+    found = in_rounds(images, 3)
+    for draw in range(3):
+        seen: list[int] = []
+        for fold in range(NUM_FOLDS):
+            part = found.part(draw, fold)
+            assert not set(images.groups[part.test_rows]) & set(images.groups[part.train_rows])
+            assert (labels.numpy()[part.test_rows] >= 0).all()
+            assert ((part.arrivals == -1) == (labels.numpy()[part.train_rows] == -1)).all()
+            seen += part.test_rows.tolist()
+        assert sorted(seen) == found.rows.tolist()
+        assert len(draw_labels(images, found.part(draw, 0), 2, draw, Rng.from_seed(0)).rows) >= 6

@@ -201,3 +201,12 @@ def test_impossible_settings(digits: ImageSet, name: str, value: float):
     """Mutation: the check left out."""
     with pytest.raises(UserError, match=f"test: method: {name} is {value}, but must be"):
         resolve("vae", {f"method.{name}": value}, digits.card, "test")
+
+
+def test_loss_of_nothing_is_finite_where_black_turns_white(digits: ImageSet):
+    """By hand: a black batch, then a white one; each value is drawn half a grey level from black. Mutation: no such distance gives 100 each."""
+    method, views = made(digits, torch.arange(6))
+    for level in (0.0, 1.0):
+        output = method(Views(views.index, {"base": torch.full_like(views["base"], level)}), STEP)
+        method.after_step(output.carry, STEP)
+    assert method.loss_of_nothing(6) == pytest.approx(views["base"][0].numel() * math.log(510), rel=1e-4)

@@ -99,6 +99,20 @@ def _shows_layers(model: nn.Module) -> bool:
     )
 
 
+def changed_for_small_images(name: str, stem: str, image_size: int) -> str:
+    """A clause on what the small stem changes of timm's model `name`; "" where nothing is changed."""
+    import timm
+
+    family = name.partition(".")[0]
+    if stem != "small" or not timm.is_model(name):
+        return ""
+    if family in timm.list_models(module="resnet"):
+        return f"{name} begins with a 3 x 3 convolution and no pooling, since images have {image_size} pixels a side"
+    if family in _plain_vits():
+        return f"{name} sees patches of {small_patch(image_size)} pixels, since images have {image_size} pixels a side"
+    return ""
+
+
 def _is_plain_vit(model: nn.Module) -> bool:
     from timm.models.vision_transformer import VisionTransformer
 

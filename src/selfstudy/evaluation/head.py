@@ -1,4 +1,4 @@
-"""head: a small network on the frozen encoder's last map: what is in the features but takes more than a linear map to read.
+"""head: a small network on the frozen encoder's last map: what is in the features beyond what a line reads.
 
 Source  the label-efficiency study on autoencoders (source S1): convolutions and one fully connected layer with dropout,
         trained by cross-entropy while the encoder stays as it is. Two 3 x 3 convolutions, each with BatchNorm and ReLU;

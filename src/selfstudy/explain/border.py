@@ -1,4 +1,4 @@
-"""Border: how much of an attribution lies on the edge of the picture or on its background, against their share of the area.
+"""Border: how much of an attribution lies on the picture's edge or background, against their share of the area.
 
 Source  the models of the fashion study had looked at the background; nobody had asked. A share of 1 per area is what
         looking everywhere alike would give.

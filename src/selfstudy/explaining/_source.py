@@ -13,8 +13,7 @@ from selfstudy.encoder import Encoder
 from selfstudy.errors import UserError
 from selfstudy.evaluation import LinearMap
 from selfstudy.model import Model
-
-SHOWN = "shown.safetensors"  # uint8 [k, C, H, W] by name: what a method drew at the end of its training
+from selfstudy.training.pretrain import SHOWN
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

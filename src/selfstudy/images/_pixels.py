@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_RELEASE_BYTES = 256 * 2**20
+_RELEASE_BYTES = 64 * 2**20
 _RELEASE = getattr(mmap, "MADV_DONTNEED", None)  # Windows has no such advice, and does not count mapped pages so
 
 

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,7 +32,8 @@ from selfstudy.images._source import Encoded, File, Stack
 from selfstudy.progress import Progress
 
 _VERSION = 1  # raised when decoding gives other pixels
-_WINDOW = 256  # files decoded between two commits: bounds the memory, and what a kill can lose
+_WINDOW = 256  # files decoded between two commits at most: what a kill can lose
+_WINDOW_BYTES = 32 * 2**20  # of pixels decoded between two commits, about: bounds the memory
 _SCHEMA = """
 create table if not exists files (name blob primary key, stamp text not null, content text not null) without rowid;
 create table if not exists pictures (
@@ -40,6 +41,9 @@ create table if not exists pictures (
     look integer not null, original integer not null, primary key (content, tile, side)
 ) without rowid;
 """
+
+
+Entry = tuple[str, int, int, np.ndarray]  # content, tile, pixels a side before it was magnified, uint8 [C, S, S]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +123,9 @@ class Store:
         return StoredPixels(pools, kinds, slots, int(kinds.max()), side)
 
     def _announcement(self, num_new: int, num_all: int) -> str:
-        most = (
-            self._slot_bytes(self.recipe.channels or 3) * num_new * (self.recipe.tiles.most if self.recipe.tiles else 1)
-        )
-        free = shutil.disk_usage(self.folder).free
+        megabytes, free = self._most_bytes_a_file * num_new / 1e6, shutil.disk_usage(self.folder).free / 1e9
         which = f"{num_new:,} files" if num_new == num_all else f"{num_new:,} new files of {num_all:,}"
-        return (
-            f"decoding {which} once, into at most {most / 1e6:,.0f} MB of {self.folder} ({free / 1e9:,.0f} GB are free)"
-        )
+        return f"decoding {which} once, into at most {megabytes:,.0f} MB of {self.folder} ({free:,.0f} GB are free)"
 
     def _decode_all(
         self, work: Sequence[tuple[int, File]], stored: set[str], progress: Progress
@@ -134,41 +133,33 @@ class Store:
         """The content of every file, or why it cannot be used. Failures are not remembered: the cause may go away."""
         progress.start("decode", len(work), "files")
         contents: list[str | Skipped] = []
+        size = min(_WINDOW, max(2 * torch.get_num_threads(), _WINDOW_BYTES // self._most_bytes_a_file))
         with quietly(), ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            for start in range(0, len(work), _WINDOW):
-                window = [file for _, file in work[start : start + _WINDOW]]
+            for start in range(0, len(work), size):
+                window = [file for _, file in work[start : start + size]]
                 stamps = [_stamp(file) for file in window]  # before they are read: a later change is then seen
-                fresh: dict[str, list[Picture]] = {}
-                names = []
-                for file, stamp, result in zip(window, stamps, threads.map(self._decode, window), strict=True):
-                    if isinstance(result, Skipped):
-                        contents.append(result)
-                        continue
-                    content, pictures = result
-                    contents.append(content)
-                    names.append((_key(file), stamp, content))
-                    if content not in stored:
-                        fresh[content] = pictures
-                entries = [
-                    (content, picture.tile, len(picture.pixels), magnified(picture.pixels, len(picture.pixels)))
-                    for content, pictures in fresh.items()
-                    for picture in pictures
+                results = list(threads.map(self._decode, window))
+                found = [result if isinstance(result, Skipped) else result[0] for result in results]
+                names = [
+                    (_key(file), stamp, content)
+                    for file, stamp, content in zip(window, stamps, found, strict=True)
+                    if not isinstance(content, Skipped)
                 ]
-                self._write(entries, names)
+                fresh = dict(
+                    result for result in results if not isinstance(result, Skipped) and result[0] not in stored
+                )
+                self._write(_entries(fresh), names)
                 stored |= set(fresh)
-                progress.update(min(start + _WINDOW, len(work)))
+                contents += found
+                progress.update(len(contents))
         progress.finish("")
         return contents
 
     def _decode(self, file: File) -> tuple[str, list[Picture]] | Skipped:
         return decode(file, self.recipe)
 
-    def _write(
-        self,
-        entries: Sequence[tuple[str, int, int, np.ndarray]],
-        names: Sequence[tuple[bytes, str, str]] = (),
-    ) -> None:
-        """Pixels first, then the index in one transaction. An entry: content, tile, original side, uint8 [C, S, S]."""
+    def _write(self, entries: Sequence[Entry], names: Sequence[tuple[bytes, str, str]] = ()) -> None:
+        """Pixels first, then the index in one transaction; `names` are rows of the table of files."""
         try:
             for channels in sorted({len(pixels) for *_, pixels in entries}):
                 of_kind = [entry for entry in entries if len(entry[-1]) == channels]
@@ -219,11 +210,24 @@ class Store:
         self._write(entries)
         return {(content, tile): slot for content, tile, slot in self._index.execute(query, (side,))}
 
+    @property
+    def _most_bytes_a_file(self) -> int:
+        """What the pictures of one file take at most, if they are colour where nobody says."""
+        return self._slot_bytes(self.recipe.channels or 3) * (self.recipe.tiles.most if self.recipe.tiles else 1)
+
     def _pool_path(self, channels: int) -> Path:
         return self.folder / f"{channels}.u8"
 
     def _slot_bytes(self, channels: int) -> int:
         return channels * self.recipe.most**2
+
+
+def _entries(fresh: Mapping[str, Sequence[Picture]]) -> list[Entry]:
+    return [
+        (content, picture.tile, len(picture.pixels), magnified(picture.pixels, len(picture.pixels)))
+        for content, pictures in fresh.items()
+        for picture in pictures
+    ]
 
 
 def _key(file: File) -> bytes:

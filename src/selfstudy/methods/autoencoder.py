@@ -86,5 +86,8 @@ class Autoencoder(Method):
     def loss_of_nothing(self, batch_size: int) -> float:
         return float(self.mean_image.loss)  # of the very batch of the last step: batches differ by more than the doctor's 1 %
 
+    def show(self, views: Views, step: Step) -> Tensors:
+        return {"original": views["base"], "drawn": self.draw(self.backbone(views["base"]))}
+
     def encoder(self) -> tuple[Backbone, Feed]:
         return self.backbone, Feed(size=self.data.image_size, channels=self.data.channels)

@@ -28,7 +28,7 @@ from selfstudy.nn import lab
 from selfstudy.nn.decoder import ConvolutionalDecoder
 from selfstudy.nn.precision import in_float32
 from selfstudy.rng import Rng
-from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Views
+from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Tensors, Views
 from selfstudy.views import Chain, Crop, Operation
 from selfstudy.views.flip import Flip
 from selfstudy.views.grey import Grey
@@ -187,6 +187,19 @@ class Colorization(Method):
 
     def loss_of_nothing(self, batch_size: int) -> float:
         return float(self.nothing)
+
+    def show(self, views: Views, step: Step) -> Tensors:
+        """All colours at the resolution at which they are predicted; the original's are its own, as coarse."""
+        light = views["lightness"]
+        named = lab.decode(self.paint(self.backbone(light)), self.bins)  # [N, P, 2]
+        pictures = {"original": self._coloured(light, views["colours"]), "drawn": self._coloured(light, named)}
+        return {**pictures, "input": light.expand(-1, 3, -1, -1)}
+
+    def _coloured(self, light: Tensor, colours: Tensor) -> Tensor:
+        """Lightness [N, 1, S, S] under the colours [N, P, 2], as sRGB [N, 3, S, S]."""
+        grid = colours.transpose(1, 2).unflatten(2, (self.size, self.size))
+        wide = F.interpolate(grid, size=light.shape[2:], mode="bilinear", align_corners=False)
+        return lab.lab_to_rgb(torch.cat([100 * light, wide], dim=1))
 
     def encoder(self) -> tuple[Backbone, Feed]:
         return self.backbone, Feed(size=self.data.image_size, channels=1, colour="lightness")

@@ -123,5 +123,9 @@ class Denoising(Method):
     def loss_of_nothing(self, batch_size: int) -> float:
         return float(self.mean_image.loss)  # of the very batch of the last step: batches differ by more than the doctor's 1 %
 
+    def show(self, views: Views, step: Step) -> Tensors:
+        drawn = self.draw(self.backbone(views["spoiled"]))
+        return {"original": views["clean"], "input": views["spoiled"], "drawn": drawn}
+
     def encoder(self) -> tuple[Backbone, Feed]:
         return self.backbone, Feed(size=self.data.image_size, channels=self.data.channels)

@@ -27,7 +27,7 @@ from selfstudy.method import MakeBackbone, Method, Recipe, Requirements
 from selfstudy.nn import permutations, tiles
 from selfstudy.nn.precision import in_float32
 from selfstudy.rng import Draws, Rng
-from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Views
+from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Tensors, Views
 from selfstudy.views import Chain, papers
 from selfstudy.views.grey import Grey
 
@@ -151,6 +151,25 @@ class Jigsaw(Method):
 
     def loss_of_nothing(self, batch_size: int) -> float:
         return math.log(self.config.num_permutations)
+
+    def show(self, views: Views, step: Step) -> Tensors:
+        """The tiles in order, as the head is given them, and each where the named order says that it belongs."""
+        order = self.orders[views["label"]]  # [N, T]: place k holds tile order[k]
+        puzzle = in_order(self.embed(views, step)["h"], order)
+        logits = self.fuse(puzzle[:, None], step.rng.fork("dropout").per_image(views.index))[:, 0]
+        pieces = self.to_pixels(views["tiles"]).clamp(0, 1)
+        row = torch.arange(len(pieces), device=pieces.device)[:, None]
+        shuffled = pieces[row, order]
+        put_back = torch.empty_like(pieces)
+        put_back[row, self.orders[logits.argmax(1)]] = shuffled
+        return {
+            name: self._picture(tiles) for name, tiles in (("in order", pieces), ("shuffled", shuffled), ("put back", put_back))
+        }
+
+    def _picture(self, pieces: Tensor) -> Tensor:
+        """Tiles [N, T, C, t, t] side by side, [N, C, grid * t, grid * t]."""
+        rows = pieces.unflatten(1, (self.config.grid, self.config.grid)).permute(0, 3, 1, 4, 2, 5)
+        return rows.flatten(4, 5).flatten(2, 3)
 
     def encoder(self) -> tuple[Backbone, Feed]:
         return self.backbone, Feed(size=self.data.image_size, channels=self.data.channels)

@@ -27,7 +27,7 @@ from selfstudy.method import MakeBackbone, Method, Recipe, Requirements
 from selfstudy.nn.positions import sin_cos_positions
 from selfstudy.nn.precision import in_float32
 from selfstudy.rng import Rng
-from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Views
+from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Tensors, Views
 from selfstudy.views import Chain, papers
 
 VARIANCE_FLOOR = 1e-6  # of a patch: the code's, so that a blank patch is 0 and not noise
@@ -223,6 +223,26 @@ class MAE(Method):
             watch={"h": embedded["tokens"][:, 1:].mean(1)},
             metrics={"explained_share": 1 - loss.detach() / blank},
         )
+
+    def show(self, views: Views, step: Step) -> Tensors:
+        """With norm_pix what is drawn has no brightness and contrast of its own: it is lent those of the true patch."""
+        kept, hidden = self.split(views.index, step)
+        drawn = self.decoder(self.backbone.tokens(views["base"], kept), kept, hidden).float()
+        patches = patchify((views["base"] - self.mean) / self.std, self.backbone.patch_size)
+        if self.config.norm_pix:
+            variance, mean = torch.var_mean(pick(patches, hidden), dim=2, keepdim=True)
+            drawn = drawn * (variance + VARIANCE_FLOOR).sqrt() + mean
+        places = hidden[:, :, None].expand_as(drawn)
+        filled = {"input": torch.zeros_like(drawn), "drawn": drawn}  # zero is the mean colour
+        pictures = {name: self._picture(patches.scatter(1, places, values)) for name, values in filled.items()}
+        return {"original": views["base"], **pictures}
+
+    def _picture(self, patches: Tensor) -> Tensor:
+        """Normalised patches to pixels in [0, 1]: the way back from `patchify`."""
+        patch = self.backbone.patch_size
+        parts = patches.unflatten(2, (patch, patch, -1)).unflatten(1, (self.grid, self.grid))
+        images = parts.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+        return (images * self.std + self.mean).clamp(0, 1)
 
     def encoder(self) -> tuple[Backbone, Feed]:
         feed = Feed(size=self.data.image_size, channels=self.data.channels, pooling="mean_of_tokens")

@@ -140,5 +140,10 @@ class VAE(Method):
     def loss_of_nothing(self, batch_size: int) -> float:
         return float(self.mean_image.loss)  # of the very batch of the last step: batches differ by more than the doctor's 1 %
 
+    def show(self, views: Views, step: Step) -> Tensors:
+        """Drawn from the mean of the code, without its noise."""
+        mean, _ = self.code(self.backbone(views["base"])).chunk(2, dim=1)
+        return {"original": views["base"], "drawn": self.draw(mean)}
+
     def encoder(self) -> tuple[Backbone, Feed]:
         return self.backbone, Feed(size=self.data.image_size, channels=self.data.channels)

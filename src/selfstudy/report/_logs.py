@@ -1,5 +1,6 @@
 """The training logs of a study, thinned to what a curve can show."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,10 @@ import pandas as pd
 from selfstudy.study._record import Row, StudyRecord
 
 MOST_POINTS = 120  # of one curve: on a phone a point for every third pixel
-MOST_POINTS_OF_ALL = 3000  # of all curves, so that the page of a large study stays small
+MOST_POINTS_OF_ALL = 2000  # of all curves, so that the page of a large study stays small
 
 
+@lru_cache(maxsize=1)  # two figures draw them
 def training_logs(record: StudyRecord) -> pd.DataFrame:
     """Logged steps of all runs: the columns of metrics.jsonl and `row`, `seed`.
 

@@ -1,5 +1,6 @@
 """Which classes a row takes for which, with the most and with the fewest labels."""
 
+import math
 from collections.abc import Sequence
 
 import altair as alt
@@ -12,6 +13,7 @@ from selfstudy.study._record import Row, StudyRecord
 from selfstudy.study._summary import Summary
 
 MOST_CLASSES = 20  # a cell must stay large enough to point at; of more classes the most confused are shown
+MOST_SQUARES = 10_000  # on the page, so that a study of many rows stays small
 LEAST_SHARE = 0.0005  # smaller ones are 0.0 % and as pale as the page
 
 
@@ -30,12 +32,13 @@ class Confusion(Figure):
         if record.test_labels.ndim > 1:
             return []  # several attributes of one image are not taken for one another
         panels = []
+        num_classes = min(MOST_CLASSES, math.isqrt(MOST_SQUARES // max(1, 2 * len(record.rows))))
         for row in record.rows:
             for labels in dict.fromkeys([*record.labels[-1:], *record.labels[:1]]):
                 matrix = _matrix(record, row, labels)
                 if matrix is None:
                     continue
-                kept = _most_confused(matrix)
+                kept = _most_confused(matrix, num_classes)
                 panels.append(
                     Panel(
                         content=_chart_of(matrix, kept, record.classes),
@@ -61,10 +64,10 @@ def _matrix(record: StudyRecord, row: Row, labels: str) -> np.ndarray | None:
     return counts / np.maximum(counts.sum(1, keepdims=True), 1)
 
 
-def _most_confused(matrix: np.ndarray) -> np.ndarray:
-    """The classes to show, sorted: those with most mistakes, made or drawn in."""
+def _most_confused(matrix: np.ndarray, count: int) -> np.ndarray:
+    """The `count` classes to show, sorted: those with most mistakes, made or drawn in."""
     wrong = matrix * (1 - np.eye(len(matrix)))
-    return np.sort(np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:MOST_CLASSES])
+    return np.sort(np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:count])
 
 
 def _chart_of(matrix: np.ndarray, kept: np.ndarray, classes: Sequence[str]) -> alt.LayerChart:

@@ -1,6 +1,7 @@
 """Where a row's encoder puts the test images, on a plane."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -11,7 +12,7 @@ from selfstudy.report._palette import NUM_CLASS_COLOURS
 from selfstudy.study._record import Row, StudyRecord, read_json
 from selfstudy.study._summary import Summary
 
-MOST_DOTS = 6000  # on the page, so that a study of many rows stays small
+MOST_DOTS = 4000  # on the page, so that a study of many rows stays small
 NO_CLASS = "no class"  # of an image without a label, or with several
 
 
@@ -60,13 +61,15 @@ def _predictions(record: StudyRecord, row: Row, seed: int) -> dict[str, str]:
     """Test image id to predicted class, with the most labels there are results for."""
     if record.test_labels.ndim > 1:
         return {}
-    ids: Sequence[str] = read_json(record.folder / "splits.json")["test"]  # type: ignore[assignment]
+    splits: Mapping[str, Any] = read_json(record.folder / "splits.json")
+    ids = splits["test"]
+    places = splits.get("test_pages") or range(len(ids))  # of a tile that of its page
     for labels in reversed(record.labels):
         scores = record.scores(row, record.protocol(row), labels)
         scores = scores[scores["seed"] == seed]
         if len(scores):
             predictions = record.predictions(str(scores["cell"].iloc[0]))
-            return {name: record.classes[place] for name, place in zip(ids, predictions, strict=True)}
+            return {name: record.classes[predictions[place]] for name, place in zip(ids, places, strict=True)}
     return {}
 
 

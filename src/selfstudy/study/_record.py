@@ -4,7 +4,7 @@ T test images, in the order of splits.json. A cell is one evaluation; a run is o
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -57,7 +57,7 @@ class StudyRecord:
     settings: Mapping[str, object]  # study.yaml
     table: pd.DataFrame  # results.csv, columns COLUMNS, one row per number; no value where a cell failed
     classes: tuple[str, ...]
-    num_train: int  # images that labels may be drawn from
+    num_train: int  # images (pages where images are tiles) that labels may be drawn from
     fold_size: int  # images of a published draw of labels; 0 where there are none
     test_labels: np.ndarray  # int64 [T] of classes, or [T, A] of attributes: 1 has it, 0 not, -1 unknown
     test_groups: np.ndarray  # str [T]
@@ -82,7 +82,7 @@ class StudyRecord:
             settings=config.read_yaml(folder / "study.yaml"),
             table=_read_table(folder / "results.csv"),
             classes=tuple(str(name) for name in _read_list(splits, "classes")),
-            num_train=len(_read_list(splits, "train")),
+            num_train=int(str(read_json(splits).get("num_labelled", len(_read_list(splits, "train"))))),
             fold_size=int(str(read_json(splits).get("fold_size", 0))),
             test_labels=np.asarray(_read_list(splits, "test_labels"), dtype=np.int64),
             test_groups=np.asarray(_read_list(splits, "test_groups"), dtype=str),
@@ -142,7 +142,11 @@ class StudyRecord:
     @cached_property
     def entries(self) -> Mapping[str, str]:
         """The method of every row that the study asks for, by the row's name, in the order of the study file."""
-        asked = [_name_and_method(item) for item in _as_list(self.settings.get("methods", []))]
+        backbone = self.settings.get("backbone", "")
+        several = [str(name) for name in backbone] if isinstance(backbone, list) else []
+        asked = [
+            pair for item in _as_list(self.settings.get("methods", [])) for pair in _names_and_methods(item, several)
+        ]
         extended = self.table[["entry", "method"]].drop_duplicates().itertuples(index=False, name=None)
         return {**dict(asked), **dict(extended)}
 
@@ -320,11 +324,14 @@ def _run_key(cell: Mapping[str, object]) -> RunKey:
     return str(cell["entry"]), float(str(cell["unlabelled"])), int(str(cell["seed"]))
 
 
-def _name_and_method(item: object) -> tuple[str, str]:
-    """Of a row in `methods:`, where it is `simclr` or `simclr: {as: name}`."""
+def _names_and_methods(item: object, backbones: Sequence[str]) -> list[tuple[str, str]]:
+    """Of a row in `methods:`, where it is `simclr` or `simclr: {as: name}`; with several backbones one for each."""
     [(method, values)] = item.items() if isinstance(item, Mapping) else [(item, {})]
-    method = Path(str(method)).stem
-    return str((values or {}).get("as", method)), method
+    method, values = Path(str(method)).stem, values or {}
+    name = str(values.get("as", method))
+    if not backbones or method in ("majority", "pretrained") or "backbone" in values:
+        return [(name, method)]
+    return [(f"{name} {backbone}", method) for backbone in backbones]
 
 
 def _row_name(entry: str, unlabelled: float, num_fractions: int) -> str:

@@ -142,7 +142,8 @@ class Bench:
             return
         images, test_rows = self.material.images, torch.from_numpy(self.material.split.test_rows)
         assert images.labels is not None
-        plane = embedding_map(self.encoded(cell.hash)[1][test_rows], images.labels[test_rows], images.ids[test_rows])
+        classes = torch.full_like(test_rows, -1) if images.multi_label else images.labels[test_rows]
+        plane = embedding_map(self.encoded(cell.hash)[1][test_rows], classes, images.ids[test_rows])
         files.write_text(path, plane.to_csv(index=False))
 
     def pool(self, fraction: float) -> ImageSet:

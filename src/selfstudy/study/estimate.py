@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from selfstudy import catalog
+from selfstudy.backbones.timm import changed_for_small_images
 from selfstudy.encoder import Encoder
 from selfstudy.errors import MissingWeights, RunError
 from selfstudy.evaluation import NUM_FOLDS, Protocol, Task, TrainingSettings, features
@@ -77,7 +78,7 @@ def describe(
         f"{len(settings.entries)} rows, {len({cell.hash for cell in cells})} cells{done}; about {duration(cost.total_seconds)} "
         f"on {bench.device} with {torch.get_num_threads()} threads, {cost.megabytes:.0f} MB on the disk"
     )
-    lines = [f"{settings.name}: {counts}", cost_line, *others]
+    lines = [f"{settings.name}: {counts}", cost_line, *others, *_changed_backbones(cells, material.pool.image_size)]
     differences = [f"{100 * smallest_difference(settings, bench, label):.1f} at {label}" for label in settings.labels]
     lines.append(
         f"the smallest difference it is likely to find, in points of {settings.metric}, by labels: {', '.join(differences)}"
@@ -85,9 +86,20 @@ def describe(
     return lines + _rare_classes(material)
 
 
+def _changed_backbones(cells: Sequence[Cell], image_size: int) -> list[str]:
+    works = [cell.work for cell in cells if isinstance(cell.work, RunSettings | Untrained)]
+    found = dict.fromkeys(changed_for_small_images(work.backbone, work.stem, image_size) for work in works)
+    return [f"{clause}; stem: imagenet keeps it as it was" for clause in found if clause]
+
+
 def announcements(settings: StudySettings, material: Material) -> list[str]:
     """What there is to say of the images before anything is computed; the first line counts them."""
-    lines = [f"{len(material.pool)} images to pretrain on, {len(material.split.test_rows)} to test with"]
+    pages = material.pages(material.split.test_rows)
+    lines = [f"{len(material.pool)} images to pretrain on, {len(pages)} to test with"]
+    if material.images.pages is not None:
+        lines = [
+            f"{len(material.pool)} tiles of pages to pretrain on, {len(pages)} pages to test with ({len(pages.page)} tiles)"
+        ]
     if material.excluded:
         lines.append(
             f"{len(material.excluded)} images are left out of pretraining: near-duplicates of test images, or of their groups "
@@ -123,7 +135,7 @@ def _rare_classes(material: Material) -> list[str]:
 
 def smallest_difference(settings: StudySettings, bench: Bench, label: Label) -> float:
     """Of a learned row to supervised training at this label count, as a share."""
-    num_labels = len(bench.material.draw(label, 0).rows)
+    num_labels = len(bench.material.pages(bench.material.draw(label, 0).rows))
     learned = sum(entry.method not in BASELINES or entry.method == "pretrained" for entry in settings.entries)
     return smallest_detectable_difference(
         num_draws=settings.num_draws(label),

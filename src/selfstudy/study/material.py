@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from selfstudy.errors import UserError
+from selfstudy.evaluation import Pages
 from selfstudy.images import (
     ImageSet,
     LabelDraw,
@@ -28,8 +29,10 @@ from selfstudy.study.settings import Label, StudySettings
 
 
 class SavedSplit(SplitRecord):
-    """What splits.json holds."""
+    """What splits.json holds. Where rows are tiles, `test_labels` and `test_groups` are those of the pages."""
 
+    test_pages: list[int]  # beside `test`: the place of its page in `test_labels`; [] where no row is a tile
+    num_labelled: int  # pictures, which are pages where rows are tiles, that labels may be drawn from
     asked_test: float
     split_seed: int
     skipped: list[dict[str, str]]  # files that could not be read, and why
@@ -79,6 +82,10 @@ class Material:
     def train_content(self) -> str:
         """Of the training images without their labels."""
         return _digest([self.images.format, self.images.ids[self.split.train_rows].tolist()])
+
+    def pages(self, rows: np.ndarray) -> Pages:
+        """The pictures that labelled rows show: themselves, or the pages that they were cut from."""
+        return Pages.of(self.images, torch.from_numpy(rows))
 
     def labelled_content(self, rows: np.ndarray) -> str:
         """Of labelled rows, in order: pictures, labels and groups, wherever they lie and whatever else there is."""
@@ -142,8 +149,14 @@ def own_source(overrides: Mapping[str, object]) -> str:
 
 def saved_split(material: Material, settings: StudySettings) -> SavedSplit:
     """The split by ids, what was asked for, and what could not be used."""
+    split, images = material.split.to_json(material.images), material.images
+    pages = material.pages(material.split.test_rows)
+    for name in ("test_labels", "test_groups"):  # of a page those of its first tile
+        split[name] = [split[name][place] for place in pages.first.tolist()]
     return {
-        **material.split.to_json(material.images),
+        **split,
+        "test_pages": [] if images.pages is None else pages.page.tolist(),
+        "num_labelled": len(material.pages(material.split.train_rows[material.split.arrivals >= 0])),
         "asked_test": settings.test,
         "split_seed": settings.split_seed,
         "skipped": [asdict(skipped) for skipped in material.skipped],

@@ -79,6 +79,12 @@ def _names(split: Mapping[str, object], part: str) -> list[str]:
     return [str(name) for name in found]
 
 
+def _tested(split: Mapping[str, object]) -> list[str]:
+    """The ids of the pictures that are tested; of a page that of its first tile."""
+    names, pages = _names(split, "test"), _names(split, "test_pages")
+    return list(dict(zip(pages[::-1], names[::-1], strict=True)).values())[::-1] if pages else names
+
+
 def _obstacle(a: StudyRecord, b: StudyRecord, splits: Sequence[Mapping[str, object]]) -> str:
     """Test images are matched by their content, labels and groups by the images."""
     if a.metric != b.metric:
@@ -87,7 +93,7 @@ def _obstacle(a: StudyRecord, b: StudyRecord, splits: Sequence[Mapping[str, obje
     for record, split in zip((a, b), splits, strict=True):
         labels, groups = record.test_labels.tolist(), record.test_groups.tolist()
         known = [[record.classes[label] for label in labels] if record.test_labels.ndim == 1 else labels, groups]
-        marks.append(dict(zip(_names(split, "test"), zip(*known, strict=True), strict=True)))
+        marks.append(dict(zip(_tested(split), zip(*known, strict=True), strict=True)))
     if set(marks[0]) != set(marks[1]):
         return "their test images differ"
     if marks[0] != marks[1] or a.classes != b.classes:

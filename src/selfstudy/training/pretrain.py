@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 
 from selfstudy import catalog, config, files
@@ -22,10 +23,11 @@ from selfstudy.progress import Progress
 from selfstudy.rng import Rng
 from selfstudy.training.fit import Data, Fit, costs, fit
 from selfstudy.training.settings import RunSettings
-from selfstudy.types import DataCard
+from selfstudy.types import DataCard, Step
 from selfstudy.views import draw_sheet
 from selfstudy.weights import start_from
 
+SHOWN = "shown.safetensors"  # in a run's folder: the pictures of `Method.show`
 SHEET_IMAGES = 12  # pictures on the sheet of views: a phone's width shows them
 
 
@@ -100,6 +102,7 @@ def pretrain(
     backbone.to(memory_format=torch.contiguous_format)  # as it comes from the disk, so that both give the same bits
     encoder = Encoder(backbone, feed, {name: card[name] for name in ("method", "settings", "data", "seed", "versions")})
     encoder.save(folder)
+    write_shown(method, data, outcome.steps, device, folder)
     card |= describe_outcome(outcome, method, folder)
     files.write_json(folder / "run.json", card)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
@@ -154,6 +157,21 @@ def sample_views(method: Method, data: Data) -> tuple[torch.Tensor, dict[str, to
         elif view.is_floating_point() and view.ndim == 5:  # several pictures of each image: tiles, rotations, crops
             pictures |= {f"{name} {number + 1}": view[:, number] for number in range(view.shape[1])}
     return batch.images, pictures
+
+
+@torch.no_grad()
+def write_shown(method: Method, data: Data, steps: int, device: torch.device, folder: Path) -> None:
+    """What the trained method has to show of a few images it was trained on, if anything: uint8 [n, C, H, W] by name."""
+    if type(method).show is Method.show:
+        return
+    method.to(device).eval()
+    rng = data.rng.fork("shown")
+    batch = data.images.at(torch.arange(min(SHEET_IMAGES, len(data.images)))).to(device)
+    views = method.views(batch, rng.fork("views"), data.chains)
+    shown = method.show(views, Step(number=steps, epoch=0, starts_epoch=False, progress=1.0, rng=rng.fork("step")))
+    pictures = {name: (value.float().clamp(0, 1) * 255).round().byte().cpu().contiguous() for name, value in shown.items()}
+    content = safetensors.torch.save(pictures, metadata={"names": json.dumps(list(pictures))})
+    files.write_bytes(folder / SHOWN, content)
 
 
 def measure_seconds_per_step(

@@ -235,9 +235,10 @@ def _check(kind: type[Method], method_config: object, settings: RunSettings, dat
             + (f" ({settings.origins['batch_size']})" if "lowered" in settings.origins["batch_size"] else "")
         )
     if data.num_images < needs.least_images:
+        asking = [name for name, value in asdict(method_config).items() if value == needs.least_images]  # type: ignore[call-overload]
+        why = f"as method.{asking[0]} is {needs.least_images}" if asking else "with these settings"
         raise UserError(
-            f"{place}: {settings.method} needs at least {needs.least_images} images with these settings, but there are "
-            f"{data.num_images}"
+            f"{place}: {settings.method} needs at least {needs.least_images} images, {why}, but there are {data.num_images}"
         )
     if data.image_size < needs.smallest_image:
         raise UserError(
