@@ -107,7 +107,9 @@ def _all(scores: pd.DataFrame, mean: pd.Series, spread: pd.Series, cost: pd.Data
 
 def _left_out(measured: list[str]) -> str:
     """Why a method has no row, with what its gate found elsewhere."""
-    gains = pd.read_csv(HERE.parent / "tests" / "learns" / "gains.csv").groupby("method")[["untrained", "trained"]].mean()
+    gains = (
+        pd.read_csv(HERE.parent / "tests" / "learns" / "gains.csv").groupby("method")[["untrained", "trained"]].mean()
+    )
     said = {
         "colorization": "has no row, since digits have no colours; on the coloured shapes of its gate",
         "distill": "has no row, since no teacher can be fetched; with the random teacher of its gate",
@@ -131,7 +133,9 @@ def _rotation(mean: pd.Series, spread: pd.Series) -> list[str]:
     ]  # fmt: skip
     for name in found:
         angles = ", ".join(str(angle) for angle in ANGLES.get(name, (0, 90, 180, 270)))
-        lines.append(f"| {angles} | {_points(mean, spread, name, 'linear', 1)} | {_points(mean, spread, name, 'linear', 10)} | {PAPER[name]} |")
+        lines.append(
+            f"| {angles} | {_points(mean, spread, name, 'linear', 1)} | {_points(mean, spread, name, 'linear', 10)} | {PAPER[name]} |"
+        )
     return lines
 
 

@@ -85,7 +85,9 @@ def write_attributes_study(folder: Path) -> Path:
 
 def write_hostile_study(folder: Path) -> Path:
     """A full study whose classes and one of whose rows have names that would run, were they not escaped."""
-    accuracy = {name: ACCURACY[name][1::2] for name in ("supervised", "random")} | {HOSTILE[0]: ACCURACY["simclr"][1::2]}
+    accuracy = {name: ACCURACY[name][1::2] for name in ("supervised", "random")} | {
+        HOSTILE[0]: ACCURACY["simclr"][1::2]
+    }
     truth = Truth(accuracy=accuracy, labels=("4", "all"), num_test=100, num_classes=len(HOSTILE), draws={"4": 3})
     write_full_study(folder, truth)
     splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
@@ -146,7 +148,9 @@ def _add_explanations(folder: Path) -> None:
     )  # fmt: skip
     where = folder / "cells" / str(run["hash"]) / "explain"
     for name in ("neighbours", "a_new_analysis"):
-        found = Findings(sentence=f"A neighbour is of the same class in 9 of 10 cases, says {name}.", pictures={"sheet": shown})
+        found = Findings(
+            sentence=f"A neighbour is of the same class in 9 of 10 cases, says {name}.", pictures={"sheet": shown}
+        )
         save(found, where, name, {"version": 1, "settings": {}, "about": {"entry": run["entry"]}})
     (folder / "explain").mkdir()
     lines = (
@@ -186,7 +190,9 @@ def _copy_row(folder: Path, entry: str, fraction: float, lost: float) -> None:
             safetensors.numpy.save_file({"predictions": answers}, path)
             right[old] = float((answers == truth).mean())
     for line in [line for line in table if line["cell"] in right and line["metric"] == "accuracy"]:
-        table.append({**line, "unlabelled": str(fraction), "value": str(right[line["cell"]]), "cell": names[line["cell"]]})
+        table.append(
+            {**line, "unlabelled": str(fraction), "value": str(right[line["cell"]]), "cell": names[line["cell"]]}
+        )
     (folder / "plan.json").write_text(json.dumps({"cells": plan}), encoding="utf-8")
     with (folder / "results.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(table[0]))

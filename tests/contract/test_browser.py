@@ -80,7 +80,9 @@ def _tooltip(driver: webdriver.Chrome) -> str:
 
 
 def test_every_chart_runs_and_nothing_is_asked_of_the_network(opened):
-    figures = opened.execute_script("return [...document.querySelectorAll('section.figure[id]')].map(figure => figure.id)")
+    figures = opened.execute_script(
+        "return [...document.querySelectorAll('section.figure[id]')].map(figure => figure.id)"
+    )
     study = [figure for figure in figures if not figure.startswith("row-")]
     for figure in study:
         _enliven(opened, figure)
@@ -150,7 +152,9 @@ def test_the_key_brings_a_row_out_in_every_figure(opened):
 
 def test_choosing_how_many_labels_redraws_the_recalls(opened):
     _enliven(opened, "recall")
-    bars = "return [...document.querySelectorAll('#recall .chart .mark-rule line')].map(l => l.getAttribute('x2')).join()"
+    bars = (
+        "return [...document.querySelectorAll('#recall .chart .mark-rule line')].map(l => l.getAttribute('x2')).join()"
+    )
     before = opened.execute_script(bars)
     select = opened.find_element(By.CSS_SELECTOR, "#recall select")
     other = next(o for o in select.find_elements(By.TAG_NAME, "option") if not o.is_selected())
@@ -257,7 +261,9 @@ def test_hostile_names_do_nothing(driver, tmp_path):
 
 def test_two_studies_side_by_side_sort_and_ask_nothing_of_the_network(driver, tmp_path):
     accuracy = {name: ACCURACY[name] for name in ("supervised", "random", "simclr")}
-    folders = [write_study(tmp_path / name, Truth(accuracy=accuracy, num_test=100), seed) for seed, name in enumerate("ab")]
+    folders = [
+        write_study(tmp_path / name, Truth(accuracy=accuracy, num_test=100), seed) for seed, name in enumerate("ab")
+    ]
     driver.get(write_pair(*folders).as_uri())
     header = driver.find_element(By.CSS_SELECTOR, "#scores thead th:nth-child(5)")
     header.find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)

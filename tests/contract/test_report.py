@@ -272,7 +272,15 @@ def test_the_page_is_small(text):
 def test_a_large_study_keeps_the_page_below_eight_mebibytes(tmp_path):
     accuracy = {name: means[::3] for name, means in ACCURACY.items()}
     accuracy |= {f"method {place}": accuracy["simclr"] for place in range(10)}
-    truth = Truth(accuracy=accuracy, labels=("1", "all"), protocols=("linear",), num_test=1000, num_classes=40, seeds=3, draws={"1": 1})
+    truth = Truth(
+        accuracy=accuracy,
+        labels=("1", "all"),
+        protocols=("linear",),
+        num_test=1000,
+        num_classes=40,
+        seeds=3,
+        draws={"1": 1},
+    )
     folder = write_full_study(tmp_path / "study", truth)
     for log in folder.glob("cells/*/metrics.jsonl"):
         log.write_text(20 * log.read_text(encoding="utf-8"), encoding="utf-8")

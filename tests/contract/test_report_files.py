@@ -53,7 +53,13 @@ def written(tmp_path_factory) -> Path:
 def test_every_chart_is_a_picture_that_stands_alone(written):
     pictures = sorted((written / "figures").glob("*.svg"))
     names = {path.stem for path in pictures}
-    assert names >= {"accuracy-linear-probe", "crossover", "recall", "simclr-embedding", "simclr-confusion-with-all-labels"}
+    assert names >= {
+        "accuracy-linear-probe",
+        "crossover",
+        "recall",
+        "simclr-embedding",
+        "simclr-confusion-with-all-labels",
+    }
     for path in pictures:
         text = path.read_text(encoding="utf-8")
         assert "var(" not in text and "https://" not in text and 'fill="white"' in text
@@ -82,7 +88,11 @@ def test_what_tex_and_csv_would_misread_is_escaped():
         caption="One\nline", headers=["row", "50 %"], lines=[[("a_b & {c}", "a"), ("1.5", 1.4567)], [('"x", y', "x"), NOT_KNOWN]],
         words=1,
     )  # fmt: skip
-    assert r"a\_b \& \{c\} & 1.5 \\" in table.latex() and r"row & 50 \% \\" in table.latex() and "% One line" in table.latex()
+    assert (
+        r"a\_b \& \{c\} & 1.5 \\" in table.latex()
+        and r"row & 50 \% \\" in table.latex()
+        and "% One line" in table.latex()
+    )
     assert list(csv.reader(io.StringIO(table.csv()))) == [["row", "50 %"], ["a_b & {c}", "1.4567"], ['"x", y', ""]]
 
 
@@ -121,7 +131,9 @@ def test_a_thumbnail_is_found_by_its_id(tmp_path):
     images = ImageSet(name="greys", images=pixels, image_size=24, ids=names, groups=names, paths=names)
     run = tmp_path / "cells" / "a"
     run.mkdir(parents=True)
-    (run / "map.csv").write_text("id,x,y,label\n" + "".join(f"{name},0,0,0\n" for name in names[::-1][:-1]), encoding="utf-8")
+    (run / "map.csv").write_text(
+        "id,x,y,label\n" + "".join(f"{name},0,0,0\n" for name in names[::-1][:-1]), encoding="utf-8"
+    )
     write_thumbnails(tmp_path, images)
     places = json.loads((tmp_path / "thumbnails.json").read_text(encoding="utf-8"))
     assert set(places["ids"]) == set(names[1:])  # the first is on no map
@@ -135,7 +147,12 @@ def test_a_thumbnail_is_found_by_its_id(tmp_path):
 def test_without_maps_there_are_no_thumbnails(tmp_path):
     names = np.asarray(["a"])
     images = ImageSet(
-        name="one", images=torch.zeros(1, 3, 8, 8, dtype=torch.uint8), image_size=8, ids=names, groups=names, paths=names
+        name="one",
+        images=torch.zeros(1, 3, 8, 8, dtype=torch.uint8),
+        image_size=8,
+        ids=names,
+        groups=names,
+        paths=names,
     )
     write_thumbnails(tmp_path, images)
     assert list(tmp_path.iterdir()) == []
@@ -156,7 +173,9 @@ def _improve(folder: Path, entry: str) -> None:
     record = StudyRecord.read(folder)
     rng = np.random.default_rng(0)
     text = (folder / "results.csv").read_text(encoding="utf-8")
-    for cell, value in record.table.query("entry == @entry and metric == 'accuracy'")[["cell", "value"]].itertuples(index=False):
+    for cell, value in record.table.query("entry == @entry and metric == 'accuracy'")[["cell", "value"]].itertuples(
+        index=False
+    ):
         path = folder / "cells" / cell
         right = rng.random(len(record.test_labels)) < 0.5
         answers = np.where(right, record.test_labels, record.predictions(cell))
@@ -214,7 +233,11 @@ def test_settings_that_differ_are_named_one_by_one(two):
     study |= {"margin": 0.02, "methods": ["random", {"simclr": {"lr": 0.1}}], "name": "other", "threads": 7}
     (two[1] / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
     found = {key: (first, second) for key, first, second in pair(*map(StudyRecord.read, two)).settings}
-    assert found == {"margin": ("0.01", "0.02"), "supervised": ("a row of supervised", "not set"), "simclr.lr": ("not set", "0.1")}
+    assert found == {
+        "margin": ("0.01", "0.02"),
+        "supervised": ("a row of supervised", "not set"),
+        "simclr.lr": ("not set", "0.1"),
+    }
 
 
 def test_the_page_of_two_studies_stands_alone_and_keeps_names_text(tmp_path, two):
@@ -239,7 +262,9 @@ def test_a_study_is_not_compared_with_itself_nor_with_nothing(two, tmp_path):
 def test_the_hash_of_the_protocol_changes_with_the_images_and_not_with_the_rows(two):
     first = protocol_hash(StudyRecord.read(two[0]))
     study = (two[1] / "study.yaml").read_text(encoding="utf-8")
-    (two[1] / "study.yaml").write_text(study.replace("- simclr\n", "").replace("seeds: 2", "seeds: 5"), encoding="utf-8")
+    (two[1] / "study.yaml").write_text(
+        study.replace("- simclr\n", "").replace("seeds: 2", "seeds: 5"), encoding="utf-8"
+    )
     assert protocol_hash(StudyRecord.read(two[1])) == first
     splits = json.loads((two[1] / "splits.json").read_text(encoding="utf-8"))
     splits["test"] = splits["test"][::-1]

@@ -409,7 +409,7 @@ def write_attributes(folder: Path) -> Path:
     table = table[table["metric"] == "accuracy"].assign(metric="macro_auc")
     for place, line in table.iterrows():
         noise = {"random": 5.0, "supervised": 0.8, "simclr": 0.3}[str(line["entry"])]
-        values = marks + rng.normal(0, noise, marks.shape)
+        values = np.where(marks < 0, 1, marks) + rng.normal(0, noise, marks.shape)  # what is unknown seems to be there
         known = [marks[:, a] >= 0 for a in range(2)]
         table.loc[place, "value"] = np.mean([roc_auc_score(marks[k, a], values[k, a]) for a, k in enumerate(known)])
         answers = {"predictions": (values > 0.5).astype(np.int64), "probabilities": values.astype(np.float32)}
@@ -427,7 +427,7 @@ def test_attributes_are_judged_by_their_own_metric(tmp_path):
     second = next(s for s in summary["class_scores"] if (s["row"], s["name"], s["labels"]) == ("simclr", "1", "all"))
     known = next(each for each in summary["test_classes"] if each["name"] == "1")
     assert second["support"] == known["num_test_images"] < 110
-    assert second["precision"] > 0.85  # what is unknown is no mistake
+    assert second["precision"] > 0.9  # what is unknown is no mistake
 
 
 # The whole

@@ -121,7 +121,8 @@ class Denoising(Method):
         self.mean_image.update(carry)
 
     def loss_of_nothing(self, batch_size: int) -> float:
-        return float(self.mean_image.loss)  # of the very batch of the last step: batches differ by more than the doctor's 1 %
+        # For the last step's own batch: batches differ by more than the 1 % to which the doctor compares.
+        return float(self.mean_image.loss)
 
     def show(self, views: Views, step: Step) -> Tensors:
         drawn = self.draw(self.backbone(views["spoiled"]))

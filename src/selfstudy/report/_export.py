@@ -78,7 +78,13 @@ def _name_rows(node: Any, key: Sequence[str]) -> None:
     if isinstance(node, dict):
         for name, value in node.items():
             if name in ("color", "shape", "strokeDash") and isinstance(value, dict) and value.get("field") == "row":
-                value["legend"] = {"title": None, "orient": "bottom", "columns": 3, "values": list(key), "symbolOpacity": 1}
+                value["legend"] = {
+                    "title": None,
+                    "orient": "bottom",
+                    "columns": 3,
+                    "values": list(key),
+                    "symbolOpacity": 1,
+                }
             else:
                 _name_rows(value, key)
     elif isinstance(node, list):

@@ -35,7 +35,9 @@ class Figure(ABC):
     place: ClassVar[int]  # figures stand on the page in this order
     columns: ClassVar[int] = 1  # panels side by side where the window has room
     keyed: ClassVar[bool] = False  # whether the colours of the rows need their key
-    by_row: ClassVar[bool] = False  # whether it belongs to the part that each row has to itself: every panel names its row
+    by_row: ClassVar[bool] = (
+        False  # whether it belongs to the part that each row has to itself: every panel names its row
+    )
 
     @abstractmethod
     def draw(self, record: StudyRecord, summary: Summary) -> Sequence[Panel]:

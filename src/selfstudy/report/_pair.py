@@ -85,7 +85,9 @@ def _verdicts(found: Pair, sides: Sequence[Side]) -> list[str]:
         if rows:
             sentences.append(f"{words}: {'; '.join(f'{row} {at_labels(labels)}' for row, labels in rows.items())}.")
     if same:
-        sentences.append(f"{count_text(same, 'score comes', 'scores come')} from the very same runs, and cannot differ.")
+        sentences.append(
+            f"{count_text(same, 'score comes', 'scores come')} from the very same runs, and cannot differ."
+        )
     return sentences
 
 
@@ -127,4 +129,6 @@ def _costs(records: Sequence[StudyRecord], sides: Sequence[Side]) -> Table:
             cells.append(NOT_KNOWN if cost is None else (_names.duration(cost["seconds"]), cost["seconds"]))
         lines.append(cells)
     headers = ["row", *(f"{side.name}: {what}" for side in sides for what in ("one pretraining", "altogether"))]
-    return Table(caption=f"What {sides[0].name} and {sides[1].name} cost.", headers=headers, lines=lines, words=1, sortable=True)
+    return Table(
+        caption=f"What {sides[0].name} and {sides[1].name} cost.", headers=headers, lines=lines, words=1, sortable=True
+    )

@@ -15,19 +15,23 @@ STARTS = ("random", "supervised")  # rows whose only setting after defaults is w
 Cards = Mapping[RunKey, Mapping[str, object]]
 
 
-class _Short(dict):  # type: ignore[type-arg]
+class _Short(dict):
     """A mapping that is written on one line, with all that is in it."""
 
 
 class _Dumper(yaml.SafeDumper):
     """A line for each setting; lists of numbers and words, and steps of views, on one."""
 
-    def represent_sequence(self, tag: str, sequence: Iterable[Any], flow_style: bool | None = None) -> yaml.SequenceNode:
+    def represent_sequence(
+        self, tag: str, sequence: Iterable[Any], flow_style: bool | None = None
+    ) -> yaml.SequenceNode:
         short = not any(isinstance(item, dict | list | tuple) for item in sequence) and len(list(sequence)) > 1
         return super().represent_sequence(tag, sequence, flow_style=short)
 
 
-_Dumper.add_representer(_Short, lambda dumper, value: dumper.represent_mapping("tag:yaml.org,2002:map", value, flow_style=True))
+_Dumper.add_representer(
+    _Short, lambda dumper, value: dumper.represent_mapping("tag:yaml.org,2002:map", value, flow_style=True)
+)
 
 
 def recipe(record: StudyRecord, row: Row, cards: Cards) -> str:
@@ -44,7 +48,9 @@ def recipe(record: StudyRecord, row: Row, cards: Cards) -> str:
     elif method in STARTS and "backbone" in record.settings:
         values["backbone"] = record.settings["backbone"]
     values |= {key: value for key, value in asked.items() if key not in values}
-    return yaml.dump([{method: values} if values else method], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(
+        [{method: values} if values else method], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+    )
 
 
 def _asked(record: StudyRecord, row: Row) -> tuple[str, Mapping[str, object]]:

@@ -92,7 +92,9 @@ def _about(record: StudyRecord, row: Row, summary: Summary) -> str:
 
 def _settings(cards: Mapping[tuple[str, float, int], Mapping[str, object]], row: Row) -> list[Setting]:
     """Of the row's first run, after defaults."""
-    own = sorted((key[2], card) for key, card in cards.items() if key[:2] == (row.entry, row.unlabelled)) if cards else []
+    own = (
+        sorted((key[2], card) for key, card in cards.items() if key[:2] == (row.entry, row.unlabelled)) if cards else []
+    )
     if not own:
         return []
     settings, origins = own[0][1].get("settings", {}), own[0][1].get("origins", {})

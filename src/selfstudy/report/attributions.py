@@ -29,7 +29,9 @@ class Attributions(Figure):
         path = record.folder / "explain" / "agreement.csv"
         if not path.is_file():
             return []
-        found = pd.read_csv(path, dtype=NAMES, keep_default_na=False, na_values={f"floor_{name}": [""] for name in MEASURES})
+        found = pd.read_csv(
+            path, dtype=NAMES, keep_default_na=False, na_values={f"floor_{name}": [""] for name in MEASURES}
+        )
         pairs = found[found["first"] != found["second"]].sort_values("rank", ascending=False, kind="stable")
         if pairs.empty:
             return []

@@ -38,14 +38,18 @@ class Calibration(Figure):
             if len(right) and row.kind != "majority":
                 bins.append(_binned(right, sure).assign(row=row.name))
                 errors[row.name] = error = calibration_error(right, sure)
-                lines.append([(row.name, row.name), percent(error), percent(float(sure.mean())), percent(float(right.mean()))])
+                lines.append(
+                    [(row.name, row.name), percent(error), percent(float(sure.mean())), percent(float(right.mean()))]
+                )
         if not bins:
             return []
         words = "; ".join(f"{name} {100 * error:.1f} points" for name, error in errors.items())
         words = f"Calibration errors, with {_names.labels(record.labels[-1])}: {words}."
         chart = _chart_of(pd.concat(bins, ignore_index=True), errors, styles(record))
         headers = ["row", "calibration error", "mean confidence, %", "right, %"]
-        table = Table(caption=f"Calibration of {len(lines)} rows.", headers=headers, lines=lines, words=1, sortable=True)
+        table = Table(
+            caption=f"Calibration of {len(lines)} rows.", headers=headers, lines=lines, words=1, sortable=True
+        )
         return [Panel(content=chart, alternative=words), Panel(content=table, alternative=table.caption)]
 
 

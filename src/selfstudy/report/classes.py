@@ -30,9 +30,14 @@ class Classes(Figure):
             if not there:
                 continue
             found = [score for score in scores if score["labels"] == there[-1]]
-            caption = f"Precision, recall and F1 of {row.name} with {_names.labels(there[-1])}, for {len(found)} classes."
+            caption = (
+                f"Precision, recall and F1 of {row.name} with {_names.labels(there[-1])}, for {len(found)} classes."
+            )
             headers = ["class", "precision", "recall", "from", "to", "F1", "test images"]
-            lines = [*map(_line, sorted(found, key=lambda score: record.classes.index(score["name"]))), *_means(found, record)]
+            lines = [
+                *map(_line, sorted(found, key=lambda score: record.classes.index(score["name"]))),
+                *_means(found, record),
+            ]
             content = Table(caption=caption, headers=headers, lines=lines, words=1, sortable=True)
             panels.append(Panel(content=content, alternative=caption, row=row.name))
         return panels
@@ -60,5 +65,7 @@ def _means(found: Sequence[ClassScore], record: StudyRecord) -> list[list[Cell]]
             for key in ("precision", "recall", "f1")
         )
         empty: Cell = ("", "")
-        lines.append([(name, name), percent(precision), percent(recall), empty, empty, percent(f1), (_names.count(total), total)])
+        lines.append(
+            [(name, name), percent(precision), percent(recall), empty, empty, percent(f1), (_names.count(total), total)]
+        )
     return lines

@@ -37,9 +37,7 @@ class Costs(Figure):
         total = _names.duration(sum(cost["seconds"] for cost in costs.values()))
         alternative = f"The cost of every row; {total} of computing altogether."
         names = ["row", *COLUMNS, "trainings", "scoring_seconds", "seconds_altogether"]
-        content = Table(
-            caption=alternative, headers=headers, lines=lines, words=1, sortable=True, csv_headers=names
-        )
+        content = Table(caption=alternative, headers=headers, lines=lines, words=1, sortable=True, csv_headers=names)
         return [Panel(content=content, alternative=alternative)]
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from selfstudy.report import _chart, _log_axis, _names
 from selfstudy.report._figure import Figure, Panel
+from selfstudy.report._phrases import at_labels
 from selfstudy.report._table import Cell, Table
 from selfstudy.study._findings import LabelRange, LabelsSaved
 from selfstudy.study._record import StudyRecord
@@ -49,10 +50,16 @@ def _chart_of(found: Sequence[Verdicts], record: StudyRecord) -> alt.LayerChart:
     least, most = _log_axis.domain(counts)
     spans = [span for each in found if (span := _span(each, least, most, len(record.classes)))]
     verdicts = [
-        {"row": each["a"], "against": each["b"], "x": counts[labels], "labelled": _names.labels(labels), "verdict": verdict}
+        {
+            "row": each["a"],
+            "against": each["b"],
+            "x": counts[labels],
+            "labelled": _names.labels(labels),
+            "verdict": verdict,
+        }
         for each in found
-        for verdict in LOOKS
-        for labels in each[f"{verdict}_at"]  # type: ignore[literal-required]
+        for verdict, places in _places(each).items()
+        for labels in places
     ]
     axis = alt.Axis(grid=False, ticks=False, domain=False, labelColor=_chart.INK, labelLimit=240)
     y = alt.Y("row:N", scale=alt.Scale(domain=rows), title=None, axis=axis)
@@ -68,10 +75,17 @@ def _chart_of(found: Sequence[Verdicts], record: StudyRecord) -> alt.LayerChart:
     line = base.mark_line(stroke=_chart.RULE, strokeWidth=1).encode(detail="row:N")
     layers = [line, marks]
     if spans:
-        table = alt.Chart(_chart.rounded(pd.DataFrame(spans))).encode(y=y, tooltip=[alt.Tooltip("words:N", title="cross")])
+        table = alt.Chart(_chart.rounded(pd.DataFrame(spans))).encode(
+            y=y, tooltip=[alt.Tooltip("words:N", title="cross")]
+        )
         bars = table.mark_bar(color=_chart.MUTED, opacity=0.22, height=14).encode(x=alt.X("low:Q"), x2="high:Q")
         where = table.transform_filter("datum.estimate != null")
-        layers = [bars, line, where.mark_tick(color=_chart.INK, thickness=2, height=18).encode(x=alt.X("estimate:Q")), marks]
+        layers = [
+            bars,
+            line,
+            where.mark_tick(color=_chart.INK, thickness=2, height=18).encode(x=alt.X("estimate:Q")),
+            marks,
+        ]
     return _chart.layered(layers, [], height=ROW_PIXELS * len(rows) + 10)
 
 
@@ -105,7 +119,9 @@ def _saved(found: Sequence[LabelsSaved], record: StudyRecord) -> Table:
         estimate, low, high = needed["estimate"], needed["low"], needed["high"]
         beyond = f"more than {_names.count(each['most'])}"
         shown = beyond if estimate is None else _names.count(estimate) + (" or fewer" if estimate <= fewest else "")
-        ends = f"{_names.count(low) if low is not None else '?'} to {_names.count(high) if high is not None else beyond}"
+        ends = (
+            f"{_names.count(low) if low is not None else '?'} to {_names.count(high) if high is not None else beyond}"
+        )
         times = "" if estimate is None else f"{estimate / number:.2g}"
         key = each["most"] if estimate is None else estimate
         lines.append([
@@ -120,6 +136,18 @@ def _saved(found: Sequence[LabelsSaved], record: StudyRecord) -> Table:
     )  # fmt: skip
 
 
+def _places(each: Verdicts) -> Mapping[str, Sequence[str]]:
+    """The label counts of every verdict, in the order of LOOKS."""
+    return {
+        "better": each["better_at"],
+        "equivalent": each["equivalent_at"],
+        "undecided": each["undecided_at"],
+        "worse": each["worse_at"],
+    }
+
+
 def _sentence(each: Verdicts) -> str:
-    words = [f"{verdict} {', '.join(map(_names.labels, each[f'{verdict}_at']))}" for verdict in LOOKS if each[f"{verdict}_at"]]  # type: ignore[literal-required]
-    return f"{each['a']} against {each['b']}: {'; '.join(words)}; the means cross {_range(each['catches_up'], 'labels')}."
+    words = [f"{verdict} {at_labels(places)}" for verdict, places in _places(each).items() if places]
+    return (
+        f"{each['a']} against {each['b']}: {'; '.join(words)}; the means cross {_range(each['catches_up'], 'labels')}."
+    )

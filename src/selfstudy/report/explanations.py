@@ -65,7 +65,9 @@ def _analyses(record: StudyRecord, row: Row) -> Iterator[tuple[Path, str]]:
         folder = record.folder / "cells" / cell / "explain"
         if folder.is_dir():
             names = saved(folder)
-            yield from ((folder, name) for name in sorted(names, key=lambda n: order.index(n) if n in order else len(order)))
+            yield from (
+                (folder, name) for name in sorted(names, key=lambda n: order.index(n) if n in order else len(order))
+            )
             return
 
 

@@ -66,17 +66,27 @@ def _chart_of(found: Sequence[TradeOff], looks: dict[str, Style], record: StudyR
         "seconds:Q",
         title="time of one pretraining and one evaluation",
         scale=alt.Scale(type="log", padding=14, nice=False),
-        axis=alt.Axis(grid=False, values=list(TICKS), labelExpr=_chart.spelled(list(TICKS), list(TICKS.values())), labelOverlap=True),
+        axis=alt.Axis(
+            grid=False,
+            values=list(TICKS),
+            labelExpr=_chart.spelled(list(TICKS), list(TICKS.values())),
+            labelOverlap=True,
+        ),
     )
     y = alt.Y(
-        "mean:Q", title=_names.metric(record.metric), scale=alt.Scale(zero=False, padding=10), axis=alt.Axis(format="~%", tickCount=5)
+        "mean:Q",
+        title=_names.metric(record.metric),
+        scale=alt.Scale(zero=False, padding=10),
+        axis=alt.Axis(format="~%", tickCount=5),
     )
     base = alt.Chart(_chart.rounded(table)).encode(x=x, y=y)
     tooltip = [
         alt.Tooltip("row:N"), alt.Tooltip("mean:Q", format=".1%", title=_names.metric(record.metric)),
         alt.Tooltip("interval:N", title="95 % interval"), alt.Tooltip("time:N"), alt.Tooltip("beaten:N", title="beaten by"),
     ]  # fmt: skip
-    front = base.transform_filter("datum.pareto").mark_line(stroke=_chart.MUTED, strokeWidth=1.25, interpolate="step-after")
+    front = base.transform_filter("datum.pareto").mark_line(
+        stroke=_chart.MUTED, strokeWidth=1.25, interpolate="step-after"
+    )
     opacity = alt.condition("focus != '' && focus != datum.row", alt.value(0.12), alt.value(1))
     dots = base.mark_point(filled=True, size=90).encode(
         color=_chart.row_colour(looks),

@@ -63,7 +63,10 @@ def _chart_of(found: Sequence[Found], labels: str, record: StudyRecord, summary:
         axis=alt.Axis(values=shares, format="~%", grid=False, labelOverlap=True),
     )
     y = alt.Y(
-        "mean:Q", title=_names.metric(record.metric), scale=alt.Scale(zero=False, nice=False, padding=8), axis=alt.Axis(format="~%", tickCount=5)
+        "mean:Q",
+        title=_names.metric(record.metric),
+        scale=alt.Scale(zero=False, nice=False, padding=8),
+        axis=alt.Axis(format="~%", tickCount=5),
     )
     base = alt.Chart(table).encode(x=x, y=y)
     tooltip = [
@@ -98,7 +101,9 @@ def _scale(found: Sequence[Found], names: dict[tuple[str, float], str], looks: d
 def _scratch(labels: str, summary: Summary) -> list[alt.Chart]:
     """A dashed line at the score of training from scratch."""
     kinds = {card["row"]: card["kind"] for card in summary["rows"]}
-    points = [p for p in summary["points"] if p["labels"] == labels and p["decides"] and kinds[p["row"]] == "supervised"]
+    points = [
+        p for p in summary["points"] if p["labels"] == labels and p["decides"] and kinds[p["row"]] == "supervised"
+    ]
     if not points:
         return []
     found = pd.DataFrame([{"mean": point["mean"], "name": point["row"]} for point in points])

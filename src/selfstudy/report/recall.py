@@ -34,7 +34,9 @@ class Recall(Figure):
         rows = {score["row"] for score in scores}
         kept = list(dict.fromkeys(score["name"] for score in scores))[: max(2, MOST_BARS // len(rows))]
         shown = [score for score in scores if score["name"] in kept]
-        words = f"Recall of {len(kept)} of {len(record.classes)} classes by {len(rows)} rows. " + _sentence(shown, record)
+        words = f"Recall of {len(kept)} of {len(record.classes)} classes by {len(rows)} rows. " + _sentence(
+            shown, record
+        )
         heading = "" if len(kept) == len(record.classes) else f"The {len(kept)} classes with fewest test images"
         return [Panel(content=_chart_of(shown, kept, styles(record), record), heading=heading, alternative=words)]
 
@@ -60,7 +62,12 @@ def _chart_of(
     options = [_names.labels(labels) for labels in there]
     chosen = alt.param(name="given", value=options[-1], bind=alt.binding_select(options=options, name="With "))
     axis = alt.Axis(grid=False, ticks=False, domain=False, labelColor=_chart.INK, labelLimit=160)
-    y = alt.Y("class:N", scale=alt.Scale(domain=list(names.values()), paddingInner=0.3), title="class (test images)", axis=axis)
+    y = alt.Y(
+        "class:N",
+        scale=alt.Scale(domain=list(names.values()), paddingInner=0.3),
+        title="class (test images)",
+        axis=axis,
+    )
     x = alt.X("recall:Q", title="recall", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="~%", tickCount=5))
     tooltip = [
         alt.Tooltip("row:N"), alt.Tooltip("class:N"), alt.Tooltip("recall:Q", format=".1%"),
@@ -69,10 +76,14 @@ def _chart_of(
     base = (
         alt.Chart(_chart.rounded(table))
         .transform_filter("datum.labelled == given")
-        .encode(y=y, yOffset=alt.YOffset("row:N", scale=alt.Scale(domain=rows)), opacity=_chart.faded(), tooltip=tooltip)
+        .encode(
+            y=y, yOffset=alt.YOffset("row:N", scale=alt.Scale(domain=rows)), opacity=_chart.faded(), tooltip=tooltip
+        )
     )
     bars = base.mark_rule(strokeWidth=1.75).encode(x=alt.X("low:Q"), x2="high:Q", color=_chart.row_colour(looks))
-    dots = base.mark_point(filled=True, size=46).encode(x=x, color=_chart.row_colour(looks), shape=_chart.row_shape(looks))
+    dots = base.mark_point(filled=True, size=46).encode(
+        x=x, color=_chart.row_colour(looks), shape=_chart.row_shape(looks)
+    )
     height = len(kept) * (BAR_PIXELS * len(rows) + GAP_PIXELS)
     return _chart.layered([bars, dots], [_chart.FOCUS, chosen], height)
 

@@ -49,7 +49,9 @@ def _chart_of(found: Sequence[TimeTo], looks: dict[str, Style]) -> alt.LayerChar
             "seconds": [each["seconds"] if each["reached"] else None for each in found],
             "reached": [each["reached"] for each in found],
             "words": [_words(each) for each in found],
-            "images": ["not known" if each["images_seen"] is None else _names.count(each["images_seen"]) for each in found],
+            "images": [
+                "not known" if each["images_seen"] is None else _names.count(each["images_seen"]) for each in found
+            ],
             "share": [each["share_reached"] for each in found],
             "mean": [each["mean"] for each in found],
         }
@@ -71,8 +73,12 @@ def _chart_of(found: Sequence[TimeTo], looks: dict[str, Style]) -> alt.LayerChar
     base = alt.Chart(_chart.rounded(table)).encode(y=y, tooltip=tooltip)
     bars = base.transform_filter("datum.reached").mark_bar(height=12).encode(x=x, color=_chart.row_colour(looks))
     times = base.transform_filter("datum.reached").mark_text(align="left", dx=6).encode(x=x, text="words:N")
-    never = base.transform_filter("!datum.reached").mark_text(align="left", dx=2, color=_chart.MUTED, fontStyle="italic")
-    return _chart.layered([bars, times, never.encode(x=alt.value(0), text="words:N")], [], height=ROW_PIXELS * len(rows) + 8)
+    never = base.transform_filter("!datum.reached").mark_text(
+        align="left", dx=2, color=_chart.MUTED, fontStyle="italic"
+    )
+    return _chart.layered(
+        [bars, times, never.encode(x=alt.value(0), text="words:N")], [], height=ROW_PIXELS * len(rows) + 8
+    )
 
 
 def _words(each: TimeTo) -> str:

@@ -29,6 +29,8 @@ class Views(Figure):
         panels = []
         for name, path in sheets.items():
             alternative = f"Some images and the views that {name} learned from."
-            content = picture(path.read_bytes(), alternative, MOST_BYTES // len(sheets), f"cells/{path.parent.name}/views.png")
+            content = picture(
+                path.read_bytes(), alternative, MOST_BYTES // len(sheets), f"cells/{path.parent.name}/views.png"
+            )
             panels.append(Panel(content=content, alternative=alternative, row=name))
         return panels

@@ -17,7 +17,13 @@ from selfstudy.study._intervals import Estimate, estimate_difference, holm_confi
 from selfstudy.study._record import StudyRecord, read_json
 from selfstudy.study._summary import Point, Verdict
 
-NOT_COMPARED = ("name", "question", "max_hours", "device", "threads")  # settings that no score depends on, but for rounding
+NOT_COMPARED = (
+    "name",
+    "question",
+    "max_hours",
+    "device",
+    "threads",
+)  # settings that no score depends on, but for rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +145,10 @@ def _matches(a: Comparison, b: Comparison, *, paired: bool) -> list[Match]:
     for labels in dict.fromkeys([*a.labels, *b.labels]):
         keys = [(name, side.protocols[name], labels) for side in (a, b) for name in side.rows]
         keys = [key for key in dict.fromkeys(keys) if key in points[0] or key in points[1]]
-        same = {key: key in a.scores and key in b.scores and set(a.scores[key]["cell"]) == set(b.scores[key]["cell"]) for key in keys}
+        same = {
+            key: key in a.scores and key in b.scores and set(a.scores[key]["cell"]) == set(b.scores[key]["cell"])
+            for key in keys
+        }
         estimates: dict[tuple[str, str, str], Estimate] = {}
         for key in keys if paired else []:
             if key in a.grids and key in b.grids and not same[key]:
@@ -156,7 +165,9 @@ def _matches(a: Comparison, b: Comparison, *, paired: bool) -> list[Match]:
     return found
 
 
-def _judged(estimates: Mapping[tuple[str, str, str], Estimate], margin: float) -> dict[tuple[str, str, str], Difference]:
+def _judged(
+    estimates: Mapping[tuple[str, str, str], Estimate], margin: float
+) -> dict[tuple[str, str, str], Difference]:
     """The verdicts of a family, each at the confidence that Holm's procedure gives it."""
     confidences = holm_confidences([estimate.p_value for estimate in estimates.values()], ERROR)
     found = {}

@@ -46,6 +46,8 @@ def write_thumbnails(folder: Path, images: ImageSet) -> None:
 
 def _small(image: torch.Tensor) -> np.ndarray:
     """Uint8 [C, H, W] to [SIDE_PIXELS, SIDE_PIXELS, 3]; of other than three channels the mean."""
-    pixels = image.numpy() if len(image) == 3 else np.repeat(image.float().mean(0, keepdim=True).byte().numpy(), 3, axis=0)
+    pixels = (
+        image.numpy() if len(image) == 3 else np.repeat(image.float().mean(0, keepdim=True).byte().numpy(), 3, axis=0)
+    )
     picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     return np.asarray(picture.resize((SIDE_PIXELS, SIDE_PIXELS), Image.Resampling.LANCZOS))
