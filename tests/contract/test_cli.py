@@ -63,7 +63,8 @@ assert not [name for name in {heavy!r} if name in sys.modules], list(sys.modules
         ("finish", {"--row", "--json"}),
         ("predict", {"--out", "--json"}),
         ("export", {"--to", "--out", "--json"}),
-        ("report", {"--json"}),
+        ("preview", {"--out", "--json"}),
+        ("report", {"--out", "--figures", "--json"}),
         ("list", {"--json"}),
         ("cell", {"--study", "--json"}),
     ],
@@ -82,6 +83,7 @@ def test_verbs_and_flags_are_these(verb: str, flags: set[str]) -> None:
 def test_there_are_no_other_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert {name for name in app if not name.startswith("-")} == {
         "study",
+        "preview",
         "pretrain",
         "evaluate",
         "embed",

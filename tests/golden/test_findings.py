@@ -14,6 +14,7 @@ import safetensors.numpy
 from scipy import stats
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
+from selfstudy.evaluation import ATTRIBUTE_METRICS
 from selfstudy.rng import Rng
 from selfstudy.study._classes import effective_count, half_width, supports, wilson
 from selfstudy.study._comparison import Comparison
@@ -393,10 +394,10 @@ def test_leaving_out_blocks_gives_the_closed_form():
     assert found @ found == pytest.approx(closed @ closed, rel=1e-9)
 
 
-def write_attributes(folder: Path) -> Path:
-    """A study of two attributes, judged by the area under the ROC curve: simclr ranks well, random hardly."""
+def write_attributes(folder: Path, metric: str) -> Path:
+    """A study of two attributes: simclr ranks well, random hardly."""
     truth = Truth(
-        metric="macro_auc", labels=("4", "all"), draws={"4": 3}, num_test=200, num_classes=2, protocols=("linear",),
+        metric=metric, labels=("4", "all"), draws={"4": 3}, num_test=200, num_classes=2, protocols=("linear",),
         accuracy={"random": (0.6, 0.6), "supervised": (0.7, 0.8), "simclr": (0.8, 0.9)},
     )  # fmt: skip
     write_study(folder, truth)
@@ -406,24 +407,24 @@ def write_attributes(folder: Path) -> Path:
     splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
     (folder / "splits.json").write_text(json.dumps({**splits, "test_labels": marks.tolist()}), encoding="utf-8")
     table = pd.read_csv(folder / "results.csv", dtype={"labels": str})
-    table = table[table["metric"] == "accuracy"].assign(metric="macro_auc")
+    table = table[table["metric"] == "accuracy"].assign(metric=metric)
     for place, line in table.iterrows():
         noise = {"random": 5.0, "supervised": 0.8, "simclr": 0.3}[str(line["entry"])]
         values = np.where(marks < 0, 1, marks) + rng.normal(0, noise, marks.shape)  # what is unknown seems to be there
-        known = [marks[:, a] >= 0 for a in range(2)]
-        table.loc[place, "value"] = np.mean([roc_auc_score(marks[k, a], values[k, a]) for a, k in enumerate(known)])
+        table.loc[place, "value"] = ATTRIBUTE_METRICS[metric](marks, values)
         answers = {"predictions": (values > 0.5).astype(np.int64), "probabilities": values.astype(np.float32)}
         safetensors.numpy.save_file(answers, folder / "cells" / str(line["cell"]) / "predictions.safetensors")
     table.to_csv(folder / "results.csv", index=False)
     return folder
 
 
-def test_attributes_are_judged_by_their_own_metric(tmp_path):
-    """Mutation: any place that takes accuracy for granted."""
-    summary = summarise(StudyRecord.read(write_attributes(tmp_path / "attributes")))
+@pytest.mark.parametrize("metric", ["macro_auc", "macro_f1"])
+def test_attributes_are_judged_by_their_own_metric(tmp_path, metric):
+    """Mutation: any place that takes classes, or accuracy, for granted."""
+    summary = summarise(StudyRecord.read(write_attributes(tmp_path / "attributes", metric)))
     verdicts = {statement["id"]: statement for statement in summary["statements"]}
     assert verdicts["untrained/simclr/4"]["verdict"] == "better"
-    assert {statement["metric"] for statement in summary["statements"]} == {"macro_auc"}
+    assert {statement["metric"] for statement in summary["statements"]} == {metric}
     second = next(s for s in summary["class_scores"] if (s["row"], s["name"], s["labels"]) == ("simclr", "1", "all"))
     known = next(each for each in summary["test_classes"] if each["name"] == "1")
     assert second["support"] == known["num_test_images"] < 110

@@ -63,11 +63,10 @@ def _analyses(record: StudyRecord, row: Row) -> Iterator[tuple[Path, str]]:
     order = list(TITLES)
     for cell in cells:
         folder = record.folder / "cells" / cell / "explain"
-        if folder.is_dir():
-            names = saved(folder)
-            yield from (
-                (folder, name) for name in sorted(names, key=lambda n: order.index(n) if n in order else len(order))
-            )
+        names = saved(folder)  # none where there is no such folder
+        if names:
+            places = {name: order.index(name) if name in order else len(order) for name in names}
+            yield from ((folder, name) for name in sorted(names, key=lambda name: places[name]))
             return
 
 

@@ -14,7 +14,7 @@ from selfstudy.study.estimate import announcements
 from selfstudy.study.plan import Cell
 from selfstudy.study.run import Study
 from selfstudy.training import Data, RunSettings
-from selfstudy.training.pretrain import build_method, sample_views
+from selfstudy.training.pretrain import build_method, hold_out, sample_views
 from selfstudy.views import draw_sheet
 
 
@@ -48,7 +48,7 @@ def preview(study: Study, folder: Path) -> Preview:
     material = study.bench.material
     sheets = []
     for number, cell in enumerate(first.values(), start=1):
-        images = material.others[cell.source] if cell.source else material.pool
+        images = material.others[cell.source] if cell.source else study.bench.pool(cell.unlabelled)
         assert isinstance(cell.work, RunSettings)
         sheets.append(_sheet(cell.entry, cell.work, images, folder / f"views-{number}.png"))
     return Preview(
@@ -63,9 +63,9 @@ def preview(study: Study, folder: Path) -> Preview:
 def _sheet(row: str, settings: RunSettings, images: ImageSet, path: Path) -> Sheet:
     rng = Rng.from_seed(settings.seed)
     settings = replace(settings, init="")
-    method = build_method(settings, images, rng)
-    chains = settings.chains()
-    draw_sheet(*sample_views(method, Data(images, chains, rng)), path)
+    trained, _ = hold_out(replace(images, labels=None), settings, rng)
+    method, chains = build_method(settings, trained, rng), settings.chains()
+    draw_sheet(*sample_views(method, Data(trained, chains, rng)), path)
     described = {slot: chain.to_json() for slot, chain in chains.items()}
     return Sheet(row, path, yaml.safe_dump(described, sort_keys=False, allow_unicode=True, width=100))
 
