@@ -12,13 +12,14 @@ from typing import Literal, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
+import torch
 
 from selfstudy import config, explaining, files
 from selfstudy import judge as judging
 from selfstudy.backbones.timm import changed_for_small_images
 from selfstudy.encoder import Encoder
 from selfstudy.errors import UserError, nearest
-from selfstudy.evaluation import ByKind, Metric, features
+from selfstudy.evaluation import ByKind, Metric, Pages, features
 from selfstudy.export import export as export_encoder
 from selfstudy.finish import finish as finish_study
 from selfstudy.images import ImageSet, Reading, ReadingOptions
@@ -308,17 +309,20 @@ def finish(folder: str | Path, /, *, row: str = "", quiet: bool = False) -> Mode
 
 
 def predict(model: Model | str | Path, data: ImageSet | Source, /) -> pd.DataFrame:
-    """The class of every image: columns path, id, label, confidence, accepted, and `p(CLASS)` for every class.
+    """The class of every picture: columns path, id, label, confidence, accepted, and `p(CLASS)` for every class.
 
-    A row is accepted if its confidence reaches the model's threshold. Raises UserError if there is no model.
+    Of a page that is cut into tiles the probabilities are the mean of its tiles', and the id is its first tile's. A row is
+    accepted if its confidence reaches the model's threshold. Raises UserError if there is no model.
     """
     found = model if isinstance(model, Model) else Model.load(Path(model).expanduser())
     pictures = data if isinstance(data, ImageSet) else _fed(found.encoder, data)
-    probabilities = found.probabilities(features(found.encoder, pictures, default_device(), judging.FEATURE_BATCH))
+    values = features(found.encoder, pictures, default_device(), judging.FEATURE_BATCH)
+    pages = Pages.of(pictures, torch.arange(len(pictures)))
+    probabilities, first = pages.average(found.probabilities(values)).float(), pages.first.numpy()
     confidence, answer = probabilities.max(1)
     columns = {f"p({name})": probabilities[:, number].numpy() for number, name in enumerate(found.classes)}
     return pd.DataFrame({
-        "path": pictures.paths, "id": pictures.ids, "label": [found.classes[number] for number in answer.tolist()],
+        "path": pictures.paths[first], "id": pictures.ids[first], "label": [found.classes[number] for number in answer.tolist()],
         "confidence": confidence.numpy(), "accepted": (confidence >= found.threshold).numpy(), **columns,
     })  # fmt: skip
 

@@ -15,7 +15,7 @@ import torch
 from selfstudy import catalog
 from selfstudy.encoder import Encoder
 from selfstudy.errors import UserError, nearest
-from selfstudy.evaluation import METRICS, Budget, LinearMap, Protocol, folds
+from selfstudy.evaluation import METRICS, Budget, LinearMap, Pages, Protocol, folds
 from selfstudy.model import KEPT, Model, choose_threshold, fit_temperature
 from selfstudy.progress import Progress
 from selfstudy.rng import Rng
@@ -35,7 +35,7 @@ class _Tried:
 
     cell: Cell
     score: float
-    logits: torch.Tensor  # float32 [held out, K]
+    logits: torch.Tensor  # float32 [held out, K], of tiles where images are tiles of pages
 
 
 def finish(folder: Path, *, row: str, progress: Progress) -> Model:
@@ -51,12 +51,13 @@ def finish(folder: Path, *, row: str, progress: Progress) -> Model:
         )
     candidates = _candidates(study, row)
     metric = study.settings.metric
-    tried, labels = _try(study.bench, candidates, metric)
+    tried, labels, pages = _try(study.bench, candidates, metric)
     if tried:
         best = max(tried, key=lambda one: one.score)
-        cell, how = best.cell, f"best {metric} on {len(labels)} labelled images held out from all candidates"
+        cell, how = best.cell, f"best {metric} on {len(pages)} labelled images held out from all candidates"
         temperature = fit_temperature(best.logits, labels)
-        threshold, caught = choose_threshold((best.logits / temperature).softmax(1), labels)
+        answers = pages.average((best.logits / temperature).softmax(1)).float()
+        threshold, caught = choose_threshold(answers, labels[pages.first])
     else:
         cell = max(candidates, key=lambda one: _study_score(study, one))
         how = f"best {metric} in the study itself: there are too few labels to hold any out, so this is optimistic"
@@ -72,8 +73,8 @@ def finish(folder: Path, *, row: str, progress: Progress) -> Model:
             "study": study.settings.name, "row": cell.entry, "method": cell.method, "seed": cell.seed,
             "protocol": cell.protocol, "metric": metric, "chosen_by": how,
             "held_out_scores": {f"{one.cell.entry}, seed {one.cell.seed}": one.score for one in tried},
-            "expected": _expected(folder, cell), "labels": len(labelled),
-            "calibrated_on": len(labels) if tried else 0, "right_answers_kept": KEPT if tried else 1.0,
+            "expected": _expected(folder, cell), "labels": len(Pages.of(images, torch.from_numpy(labelled))),
+            "calibrated_on": len(pages) if tried else 0, "right_answers_kept": KEPT if tried else 1.0,
             "wrong_answers_caught": caught, "versions": versions(),
         },
     )  # fmt: skip
@@ -107,8 +108,8 @@ def _candidates(study: Study, row: str) -> list[Cell]:
     return chosen
 
 
-def _try(bench: Bench, candidates: Sequence[Cell], metric: str) -> tuple[list[_Tried], torch.Tensor]:
-    """Every candidate on the held-out fifth of the labels, and the held-out labels; nothing where labels are few."""
+def _try(bench: Bench, candidates: Sequence[Cell], metric: str) -> tuple[list[_Tried], torch.Tensor, Pages]:
+    """Every candidate on the held-out fifth of the labels, the held-out labels and their pages; nothing where labels are few."""
     material = bench.material
     images = material.images
     assert images.labels is not None
@@ -116,21 +117,24 @@ def _try(bench: Bench, candidates: Sequence[Cell], metric: str) -> tuple[list[_T
     labels = images.labels[torch.from_numpy(rows)].numpy()
     fold = folds(labels, images.groups[rows], Rng.from_seed(0).fork("finish"))
     if fold is None:
-        return [], torch.empty(0, dtype=torch.int64)
+        nobody = torch.empty(0, dtype=torch.int64)
+        return [], nobody, Pages(nobody, nobody)
     kept, held_out, tried = rows[fold != HELD_OUT_FOLD], torch.from_numpy(rows[fold == HELD_OUT_FOLD]), []
     pool = np.setdiff1d(material.split.train_rows, held_out.numpy())
+    pages = Pages.of(images, held_out)
+    truth = images.labels[held_out[pages.first]].numpy()
     bench.progress.start("finish", len(candidates), "candidates")
     for number, cell in enumerate(candidates, start=1):
         encoder, head = _fit(bench, cell, kept, pool)
         logits = head(encoder(images.images[held_out], device=bench.device))
-        score = METRICS[metric](labels[fold == HELD_OUT_FOLD], logits.argmax(1).numpy())  # type: ignore[index]
+        score = METRICS[metric](truth, pages.average(logits.softmax(1)).argmax(1).numpy())  # type: ignore[index]
         tried.append(_Tried(cell, score, logits))
         bench.progress.say(
-            f"{cell.entry}, seed {cell.seed}, {cell.protocol}: {metric} {score:.3f} on {len(held_out)} held out"
+            f"{cell.entry}, seed {cell.seed}, {cell.protocol}: {metric} {score:.3f} on {len(pages)} held out"
         )
         bench.progress.update(number)
     bench.progress.finish("")
-    return tried, images.labels[held_out]
+    return tried, images.labels[held_out], pages
 
 
 def _fit(bench: Bench, cell: Cell, rows: np.ndarray, pool: np.ndarray) -> tuple[Encoder, LinearMap]:

@@ -42,7 +42,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that are decoded from now on."""
     found: list[Path] = []
 
-    def spy(file: Path, recipe: _decode.Recipe) -> object:
+    def spy(file: Path, recipe: object) -> object:
         found.append(file)
         return _decode.decode(file, recipe)
 

@@ -15,8 +15,10 @@ from selfstudy import catalog, config
 from selfstudy.encoder import Fit, Tiles
 from selfstudy.errors import UserError, nearest
 from selfstudy.images import _copies, _decode, _levels, _store
+from selfstudy.images._colours import Unusable
 from selfstudy.images._imageset import ImageSet, Skipped
 from selfstudy.images._source import File, Listing, Source, expand, natural_order, printable
+from selfstudy.images._squares import Recipe, to_common_size
 from selfstudy.progress import Progress
 from selfstudy.types import Pixels
 
@@ -71,7 +73,7 @@ def load(
     if labelled and not any(listing.labels) and listing.marks is None:
         raise UserError(f"{name} has no labels")
     pictures = listing.pictures(reading.image_size) if callable(listing.pictures) else listing.pictures
-    recipe = _decode.Recipe(
+    recipe = Recipe(
         most=_decode.largest_side(reading.image_size), fit=reading.fit, tiles=reading.tiles, channels=reading.channels
     )
     if isinstance(pictures, np.ndarray):
@@ -105,23 +107,23 @@ class _Found:
     skipped: Sequence[Skipped] = ()
 
 
-def _from_arrays(name: str, arrays: np.ndarray, recipe: _decode.Recipe, reading: Reading) -> _Found:
+def _from_arrays(name: str, arrays: np.ndarray, recipe: Recipe, reading: Reading) -> _Found:
     if recipe.tiles is not None:
         raise UserError(
             f"tiles are cut from files of pages, but {name} holds pictures of {arrays.shape[1]} pixels a side"
         )
     try:
         read = _decode.from_arrays(arrays, recipe)
-    except _decode.Unusable as error:
+    except Unusable as error:
         raise UserError(f"{name} {error}") from None
     return _Found(
         contents=[content for content, _ in read], tiles=[0] * len(read), entries=np.arange(len(read)),
         names=[f"{name}/{position}" for position in range(len(read))],
-        pixels=_decode.to_common_size([picture for _, picture in read], reading.image_size), looks=None,
+        pixels=to_common_size([picture for _, picture in read], reading.image_size), looks=None,
     )  # fmt: skip
 
 
-def _from_files(files: Sequence[File], recipe: _decode.Recipe, reading: Reading, progress: Progress) -> _Found:
+def _from_files(files: Sequence[File], recipe: Recipe, reading: Reading, progress: Progress) -> _Found:
     if not files:
         return _Found([], [], np.empty(0, dtype=np.int64), [], torch.empty(0), None)
     with _store.Store(recipe, _store.place()) as store:

@@ -19,9 +19,11 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 
 from selfstudy.errors import UserError
-from selfstudy.images._decode import FORMATS, REDUCING_GAP, Recipe, decode, grey_or_rgb, quietly
+from selfstudy.images._colours import grey_or_rgb
+from selfstudy.images._decode import FORMATS, REDUCING_GAP, decode, quietly
 from selfstudy.images._imageset import Skipped
 from selfstudy.images._source import Listing, Source, expand, printable
+from selfstudy.images._squares import Recipe
 from selfstudy.rng import Rng
 
 # All from the authors' script.

@@ -139,10 +139,20 @@ def _words(record: StudyRecord, summary: Summary) -> dict[str, list[tuple[str, S
 
 def _design(record: StudyRecord) -> list[str]:
     """How the images were divided and the labels drawn: rules of every study, with this one's numbers."""
+    seen = ", without labels either" if not record.settings.get("transductive") else " with labels"
+    if record.num_folds:
+        tested = (
+            f"Each of {_names.count(len(record.test_labels))} labelled images is tested in its turn, by {record.num_folds}-fold cross-validation "
+            "over groups, once for every draw of the labels: one part would be too small. "
+        )
+    else:
+        tested = (
+            f"Of {_names.count(record.num_train + len(record.test_labels))} labelled images {_names.count(len(record.test_labels))} were set "
+            "aside for testing before anything else, in the proportions of the classes; copies of an image and images of one group stay "
+            "on one side. "
+        )
     return [
-        f"Of {_names.count(record.num_train + len(record.test_labels))} labelled images {_names.count(len(record.test_labels))} were set aside "
-        "for testing before anything else, in the proportions of the classes; copies of an image and images of one group stay on one side. "
-        "The test images are never trained on, without labels either, and their labels are read once, at the end.",
+        f"{tested}What is tested is never trained on{seen}, and its labels are read once, at the end.",
         "Label draws are nested (the fewer labels of a draw are among its more) and the same for every row, so rows are compared on the same labels.",
         "A label used for any choice counts as a label: what has to be chosen is chosen by cross-validation inside the label budget, "
         "and with too few labels for that it is fixed beforehand.",
