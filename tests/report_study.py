@@ -50,8 +50,8 @@ def write_full_study(folder: Path, truth: Truth = TRUTH) -> Path:
 
 def write_fractions_study(folder: Path) -> Path:
     """A study of one learned row on a tenth, a half and all of the images, and of its baselines."""
-    accuracy = {name: ACCURACY[name] for name in ("majority", "random", "supervised", "simclr")}
-    write_study(folder, Truth(accuracy=accuracy, num_test=200))
+    accuracy = {name: ACCURACY[name][::3] for name in ("majority", "random", "supervised", "simclr")}
+    write_study(folder, Truth(accuracy=accuracy, labels=("1", "all"), draws={"1": 3}, num_test=200))
     settings = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))
     (folder / "study.yaml").write_text(yaml.safe_dump(settings | {"unlabelled": [0.1, 0.5, 1.0]}), encoding="utf-8")
     for fraction, lost in ((0.1, 0.3), (0.5, 0.0)):
@@ -59,23 +59,40 @@ def write_fractions_study(folder: Path) -> Path:
     return folder
 
 
+def write_backbones_study(folder: Path) -> Path:
+    """A study of one method on two backbones, judged layer by layer too."""
+    accuracy = {name: ACCURACY["simclr"][::3] for name in ("simclr conv4", "simclr conv2")}
+    truth = Truth(accuracy=accuracy, labels=("1", "all"), draws={"1": 2}, protocols=("linear", "layers"), num_test=100)
+    write_study(folder, truth)
+    table = pd.read_csv(folder / "results.csv", dtype=str)
+    table.loc[table["entry"] == "simclr conv2", "backbone"] = "conv2"
+    table.to_csv(folder / "results.csv", index=False)
+    for cell in table.loc[table["protocol"] == "layers", "cell"].unique():
+        path = folder / "cells" / cell / "scores.json"
+        layers = {name: {"metrics": {"accuracy": score}} for name, score in (("stage1", 0.5), ("stage2", 0.8))}
+        scores = json.loads(path.read_text(encoding="utf-8")) | {"details": {"layers": layers}}
+        path.write_text(json.dumps(scores), encoding="utf-8")
+    return folder
+
+
 def write_attributes_study(folder: Path) -> Path:
     """A study whose images have three attributes each, one of them constant in the test part."""
-    accuracy = {name: ACCURACY[name] for name in ("majority", "random", "supervised", "simclr")}
-    write_full_study(folder, Truth(accuracy=accuracy, num_test=100, metric="macro_auc"))
+    accuracy = {name: ACCURACY[name][::3] for name in ("majority", "random", "supervised", "simclr")}
+    truth = Truth(accuracy=accuracy, labels=("1", "all"), draws={"1": 3}, num_test=100, metric="macro_auc")
+    write_full_study(folder, truth)
     rng = np.random.default_rng(0)
-    truth = rng.integers(0, 2, (100, 3))
-    truth[:, 2] = 1
-    truth[:4, 1] = -1
+    marks = rng.integers(0, 2, (100, 3))
+    marks[:, 2] = 1
+    marks[:4, 1] = -1
     splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
-    splits |= {"classes": ["hat", "<b>coat</b>", "shoes"], "test_labels": truth.tolist()}
+    splits |= {"classes": ["hat", "<b>coat</b>", "shoes"], "test_labels": marks.tolist()}
     (folder / "splits.json").write_text(json.dumps(splits), encoding="utf-8")
     values = {}
     for path in sorted(folder.glob("cells/*/predictions.safetensors")):
-        probabilities = np.clip(0.5 + 0.3 * (2 * truth - 1) + rng.normal(0, 0.3, truth.shape), 0, 1).astype(np.float32)
+        probabilities = np.clip(0.5 + 0.3 * (2 * marks - 1) + rng.normal(0, 0.3, marks.shape), 0, 1).astype(np.float32)
         answers = {"predictions": (probabilities > 0.5).astype(np.int64), "probabilities": probabilities}
         safetensors.numpy.save_file(answers, path)
-        values[path.parent.name] = ATTRIBUTE_METRICS["macro_auc"](truth, probabilities)
+        values[path.parent.name] = ATTRIBUTE_METRICS["macro_auc"](marks, probabilities)
     table = pd.read_csv(folder / "results.csv", dtype=str).query("metric == 'accuracy'").assign(metric="macro_auc")
     table.assign(value=table["cell"].map(values)).to_csv(folder / "results.csv", index=False)
     for path in folder.glob("cells/*/map.csv"):

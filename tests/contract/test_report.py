@@ -26,11 +26,13 @@ from selfstudy.report._palette import NUM_CLASS_COLOURS, NUM_COLOURS, styles
 from selfstudy.report._table import Table
 from selfstudy.report._words import answer
 from selfstudy.study._record import StudyRecord
+from selfstudy.study._summary import Summary
 from selfstudy.study.compare import summarise
 from tests.report_study import (
     HOSTILE,
     TRUTH,
     write_attributes_study,
+    write_backbones_study,
     write_fractions_study,
     write_full_study,
     write_hostile_study,
@@ -86,13 +88,23 @@ def study(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fractions(tmp_path_factory) -> Path:
-    return write_fractions_study(tmp_path_factory.mktemp("fractions") / "study")
+def read(study, tmp_path_factory) -> dict[str, tuple[StudyRecord, Summary]]:
+    """By figure, a study with something for it to show; most show something of the one under ""."""
+    folders = {
+        "": study,
+        "plateau": write_fractions_study(tmp_path_factory.mktemp("fractions") / "study"),
+        "attributes": write_attributes_study(tmp_path_factory.mktemp("attributes") / "study"),
+        "backbones": write_backbones_study(tmp_path_factory.mktemp("backbones") / "study"),
+    }
+    folders["layers"] = folders["backbones"]
+    records = {name: StudyRecord.read(folder) for name, folder in folders.items()}
+    return {name: (record, summarise(record)) for name, record in records.items()}
 
 
 @pytest.fixture(scope="module")
-def attributes(tmp_path_factory) -> Path:
-    return write_attributes_study(tmp_path_factory.mktemp("attributes") / "study")
+def empty(tmp_path_factory) -> tuple[StudyRecord, Summary]:
+    record = StudyRecord.read(_without_results(tmp_path_factory.mktemp("empty")))
+    return record, summarise(record)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +115,12 @@ def text(study) -> str:
 @pytest.fixture(scope="module")
 def page(text) -> Page:
     return Page(text)
+
+
+def _few(**changes: object) -> Truth:
+    """All rows, with the fewest and with all labels."""
+    accuracy = {name: means[::3] for name, means in ACCURACY.items()}
+    return Truth(accuracy=accuracy, labels=("1", "all"), draws={"1": 2}, **changes)
 
 
 def _written(folder: Path) -> tuple[str, Page]:
@@ -122,10 +140,10 @@ def test_a_file_holds_one_figure_with_words(name):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_draws_panels_that_take_the_page_s_width_and_colours(name, study, fractions, attributes):
-    record = StudyRecord.read({"plateau": fractions, "attributes": attributes}.get(name, study))
+def test_a_figure_draws_panels_that_take_the_page_s_width_and_colours(name, read):
+    record, summary = read.get(name, read[""])
     figure = catalog.find("report", name, Figure)
-    panels = figure().draw(record, summarise(record))
+    panels = figure().draw(record, summary)
     assert panels, "this study has something to show in the figure"
     known = set(re.findall(r"(--[\w-]+):", STYLE))
     assert {panel.row for panel in panels} <= ({row.name for row in record.rows} if figure.by_row else {""})
@@ -144,10 +162,16 @@ def test_a_figure_draws_panels_that_take_the_page_s_width_and_colours(name, stud
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_shows_nothing_of_a_study_without_results(name, tmp_path):
-    folder = _without_results(tmp_path)
-    record = StudyRecord.read(folder)
-    assert list(catalog.find("report", name, Figure)().draw(record, summarise(record))) == []
+def test_a_figure_shows_nothing_of_a_study_without_results(name, empty):
+    assert list(catalog.find("report", name, Figure)().draw(*empty)) == []
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_takes_attributes_instead_of_classes(name, read):
+    for panel in catalog.find("report", name, Figure)().draw(*read["attributes"]):
+        assert name not in ("confusion", "classes")  # nothing is taken for one another
+        if isinstance(panel.content, alt.Chart | alt.LayerChart):
+            _chart.specification(panel.content)
 
 
 def _without_results(tmp_path: Path) -> Path:
@@ -230,7 +254,7 @@ def test_the_page_has_all_it_must(page, text, study):
     assert len(ids) == len(set(ids))
     by_row = {name for name in FIGURES if catalog.find("report", name, Figure).by_row}
     assert set(ids) >= {"answer", "sure", "cost", "next", "rows", "troubles", "protocol", "repeat"}
-    assert set(ids) >= set(FIGURES) - by_row - {"plateau"}
+    assert set(ids) >= set(FIGURES) - by_row - {"plateau", "backbones", "layers"}
     assert set(ids) >= {f"row-autoencoder-{name}" for name in by_row - {"attributes"}}
     for target in page.values("href"):
         assert not target.startswith("#") or target[1:] in ids
@@ -309,7 +333,7 @@ def test_every_number_is_in_the_table(page, study):
 
 
 def test_an_unfinished_study_says_what_is_missing(tmp_path):
-    truth = Truth(num_test=100, missing=[("byol", "all"), ("simclr", "10")])
+    truth = _few(num_test=100, missing=[("byol", "all"), ("simclr", "1")])
     _, page = _written(write_study(tmp_path / "study", truth))
     assert not page.problems
     assert "not complete" in page.text
@@ -323,7 +347,7 @@ def test_a_study_without_results_has_a_page(tmp_path):
 
 
 def test_failures_are_told_in_their_own_words(tmp_path):
-    truth = Truth(num_test=100, collapsed=["byol"], failed=[("simclr", 1), ("autoencoder", 0), ("autoencoder", 1)])
+    truth = _few(num_test=100, collapsed=["byol"], failed=[("simclr", 1), ("autoencoder", 0), ("autoencoder", 1)])
     _, page = _written(write_study(tmp_path / "study", truth))
     assert not page.problems
     assert "the embeddings are nearly all equal" in page.text

@@ -110,7 +110,7 @@ def test_class_scores_are_scikit_learns_and_their_interval_wilsons(tmp_path):
 
 @pytest.mark.parametrize(("images_per_group", "num_draws"), [(1, 1), (5, 1), (1, 4)])
 def test_intervals_of_a_recall_cover_the_truth(images_per_group, num_draws):
-    """60 images of a class; groups and draws alike within. Mutations: a group of five counted as five (0.80), no draws (0.7)."""
+    """60 images of a class; groups and draws alike within. Mutations: a group of five counted as five (0.67), no draws (0.80)."""
     rng, covered, repeats = np.random.default_rng(0), 0, 400
     num_groups = 60 // images_per_group
     for _ in range(repeats):

@@ -82,11 +82,22 @@ def split(images: ImageSet, *, test: float | int, rng: Rng, earlier: SplitRecord
     if not len(test_rows) or not (labels[train_rows] != UNLABELLED).any():
         purpose = "to learn from" if len(test_rows) else "to test with"
         raise UserError(f"the split of {images.name} leaves no labelled image {purpose}")
+    return Split(train_rows, test_rows, _arrivals(images, labels, train_rows, earlier))
+
+
+def tested_in_turn(images: ImageSet, earlier: SplitRecord | None = None) -> Split:
+    """Every row to learn from and every labelled row to test with: what cross-validation divides anew in each round."""
+    labels = labels_of(images)
+    every_row = np.arange(len(images))
+    return Split(every_row, np.flatnonzero(labels != UNLABELLED), _arrivals(images, labels, every_row, earlier))
+
+
+def _arrivals(images: ImageSet, labels: np.ndarray, rows: np.ndarray, earlier: SplitRecord | None) -> np.ndarray:
+    """Int64: when the label of each row came; -1 without label."""
     known = dict(zip(earlier["train"], earlier["arrivals"], strict=True)) if earlier else {}
     now = 1 + max(known.values(), default=-1)
-    before = np.array([known.get(name, UNLABELLED) for name in images.ids[train_rows].tolist()], dtype=np.int64)
-    arrivals = np.where(labels[train_rows] == UNLABELLED, UNLABELLED, np.where(before == UNLABELLED, now, before))
-    return Split(train_rows, test_rows, arrivals)
+    before = np.array([known.get(name, UNLABELLED) for name in images.ids[rows].tolist()], dtype=np.int64)
+    return np.where(labels[rows] == UNLABELLED, UNLABELLED, np.where(before == UNLABELLED, now, before))
 
 
 def _draw_test(images: ImageSet, labels: np.ndarray, test: float, rng: Rng, earlier: SplitRecord | None) -> np.ndarray:

@@ -25,7 +25,7 @@ class Calibration(Figure):
         "confidence can be taken at its word; below it, the row is too sure of itself. Larger dots hold more answers. The "
         "calibration error is how far, on the average, confidence and truth lie apart, in points."
     )
-    place = 29
+    place = 32
     columns = 2
     keyed = True
 

@@ -23,7 +23,7 @@ class Recall(Figure):
         "stand on top. Bars are 95 % intervals; with few test images they are wide whatever the row does, and a difference inside "
         "them means nothing. Choose how many labels the rows were given."
     )
-    place = 28
+    place = 31
     keyed = True
 
     def draw(self, record: StudyRecord, summary: Summary) -> Sequence[Panel]:

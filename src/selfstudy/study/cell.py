@@ -16,7 +16,7 @@ from selfstudy.encoder import Encoder
 from selfstudy.errors import MissingWeights, RunError
 from selfstudy.evaluation import Protocol, Task, features
 from selfstudy.explain.map import embedding_map
-from selfstudy.images import ImageSet, feed_for
+from selfstudy.images import ImageSet, Split, feed_for
 from selfstudy.progress import Progress
 from selfstudy.rng import Rng
 from selfstudy.study.material import Material
@@ -89,13 +89,24 @@ class Bench:
     def _evaluate(self, cell: Cell) -> Outcome:
         assert isinstance(cell.work, Evaluation)
         folder = self._folder(cell)
-        protocol = catalog.find("evaluation", cell.work.protocol, Protocol)
-        scores = protocol(cell.work.config).run(
-            self._task(cell, cell.work, protocol.needs), Rng.from_seed(cell.seed).fork("protocol")
-        )
+        protocol = catalog.find("evaluation", cell.work.protocol, Protocol)(cell.work.config)
+        rng, parts = Rng.from_seed(cell.seed).fork("protocol"), self.material.parts(cell.draw)
+        if self.material.rounds is None:
+            scores = protocol.run(self._task(cell, cell.work, protocol.needs, parts[0], folder), rng)
+        else:
+            folds = [
+                protocol.run(
+                    self._task(cell, cell.work, protocol.needs, part, folder / f"fold-{number}"),
+                    rng.fork("fold", number),
+                )
+                for number, part in enumerate(parts)
+            ]
+            scores = self.material.rounds.merge(cell.draw, folds)
         answers = {"predictions": scores.predictions.to(torch.int64).contiguous()}
         if scores.probabilities is not None:
-            answers["probabilities"] = scores.probabilities.half().contiguous()  # to three digits: enough to sort and bin
+            answers["probabilities"] = (
+                scores.probabilities.half().contiguous()
+            )  # to three digits: enough to sort and bin
         files.write_bytes(folder / "predictions.safetensors", safetensors.torch.save(answers))
         record = {
             "metrics": dict(scores.metrics),
@@ -105,26 +116,28 @@ class Bench:
             "details": dict(scores.details),
         }
         files.write_json(folder / "scores.json", record)  # last: its presence means that the cell is done
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        for left in (folder / "checkpoint", *folder.glob("fold-*")):
+            shutil.rmtree(left, ignore_errors=True)
         return Outcome("done", scores.seconds, dict(scores.metrics))
 
-    def _task(self, cell: Cell, work: Evaluation, needs: str) -> Task:
+    def _task(self, cell: Cell, work: Evaluation, needs: str, part: Split, folder: Path) -> Task:
         material = self.material
         encoder, values = None, None
         if needs == "features":
             values = self.encoded(cell.needs)[1]
         elif needs == "encoder":
             encoder = self.untrained(work.start) if work.start else self.encoded(cell.needs)[0]
+            folder.mkdir(exist_ok=True)
         return Task(
             images=material.images,
-            train_rows=torch.from_numpy(material.draw(cell.labels, cell.draw).rows),
-            test_rows=torch.from_numpy(material.split.test_rows),
-            pool_rows=torch.from_numpy(material.split.train_rows),
+            train_rows=torch.from_numpy(material.draw(cell.labels, cell.draw, part).rows),
+            test_rows=torch.from_numpy(part.test_rows),
+            pool_rows=torch.from_numpy(part.train_rows),
             encoder=encoder,
             features=values,
             device=self.device,
             progress=self.progress,
-            folder=self._folder(cell) if needs == "encoder" else None,
+            folder=folder if needs == "encoder" else None,
         )
 
     def encoded(self, encoder_hash: str) -> tuple[Encoder, Tensor]:

@@ -169,7 +169,13 @@ class _Clock:
                 return run.training.steps * self._step(run) + self.encoder(cell).seconds
             case Evaluation(config=TrainingSettings() as config):
                 trainings = 1 + NUM_FOLDS * config.search
-                return trainings * config.images_seen / config.batch_size * self._training_step(cell, config)
+                return (
+                    len(self.bench.material.parts(0))
+                    * trainings
+                    * config.images_seen
+                    / config.batch_size
+                    * self._training_step(cell, config)
+                )
             case Evaluation(protocol="layers"):
                 widths = 1 + len(self._untrained(cell).backbone.layer_names)
                 return widths * self._probe(cell) + self.encoder(cell).seconds
@@ -180,7 +186,8 @@ class _Clock:
 
     def _probe(self, cell: Cell) -> float:
         num_labels = len(self.bench.material.draw(cell.labels, cell.draw).rows)
-        return max(PROBE_SECONDS_AT_LEAST, PROBE_SECONDS * num_labels * self.encoder(cell).dim)
+        once = max(PROBE_SECONDS_AT_LEAST, PROBE_SECONDS * num_labels * self.encoder(cell).dim)
+        return len(self.bench.material.parts(0)) * once
 
     def encoder(self, cell: Cell) -> _EncoderCost:
         key = cell.backbone, cell.method == PRETRAINED
@@ -231,11 +238,12 @@ class _Clock:
         """Seconds of a training on labels that searches nothing and writes nothing."""
         material = self.bench.material
         assert isinstance(cell.work, Evaluation)
-        known = torch.from_numpy(material.draw(cell.labels, cell.draw).rows)
+        part = material.parts(cell.draw)[0]
+        known = torch.from_numpy(material.draw(cell.labels, cell.draw, part).rows)
         task = Task(
             images=material.images,
             train_rows=known,
-            test_rows=torch.from_numpy(material.split.test_rows[:FEATURE_BATCH]),
+            test_rows=torch.from_numpy(part.test_rows[:FEATURE_BATCH]),
             pool_rows=known,
             encoder=replace(self._untrained(cell), provenance={"method": "random"}),  # so that no probe is fitted first
             features=None,

@@ -12,6 +12,7 @@ import torch
 from selfstudy.errors import UserError
 from selfstudy.evaluation import Pages
 from selfstudy.images import (
+    FOLDS_OF_A_ROUND,
     ImageSet,
     LabelDraw,
     Skipped,
@@ -20,11 +21,16 @@ from selfstudy.images import (
     draw_labels,
     draw_unlabelled,
     have_twins,
+    labels_of,
     load,
+    rounds,
     split,
+    tested_in_turn,
+    too_few_to_test,
 )
 from selfstudy.progress import Progress
 from selfstudy.rng import Rng
+from selfstudy.study._cross_validation import Rounds
 from selfstudy.study.settings import Label, StudySettings
 
 
@@ -38,6 +44,9 @@ class SavedSplit(SplitRecord):
     skipped: list[dict[str, str]]  # files that could not be read, and why
     excluded: list[str]  # images that were kept from pretraining: of test images' groups, or near-duplicates of them
     fold_size: int  # images of a published draw of labels; 0 where there are none
+    rounds: list[
+        list[int]
+    ]  # of cross-validation: the fold of each picture beside `test_labels`; [] where there is one test part
     notes: list[str]  # what whoever reads the results should know of the images
 
 
@@ -56,9 +65,24 @@ class Material:
         default_factory=dict
     )  # what rows with `data:` of their own are pretrained on
 
-    def draw(self, label: Label, draw: int) -> LabelDraw:
-        """Whose labels are known. Raises UserError where there are fewer images than labels asked for."""
-        return draw_labels(self.images, self.split, label, draw, self.rng)
+    rounds: Rounds | None = None  # of cross-validation, where one test part would be too small
+    remark: str = ""  # on how images are tested
+
+    def parts(self, draw: int) -> Sequence[Split]:
+        """The splits that a draw of labels is tested by: one, or the folds of its round."""
+        if self.rounds is None:
+            return [self.split]
+        return [self.rounds.part(draw, fold) for fold in range(self.rounds.num_folds)]
+
+    def draw(self, label: Label, draw: int, part: Split | None = None) -> LabelDraw:
+        """Whose labels are known, of all or of a part. Raises UserError where there are fewer images than labels asked for."""
+        return draw_labels(self.images, part or self.split, label, draw, self.rng)
+
+    def drawn_content(self, label: Label, draw: int) -> str:
+        """Of the labelled rows of a draw; in cross-validation of those of every fold, and of who is tested in which."""
+        contents = [self.labelled_content(self.draw(label, draw, part).rows) for part in self.parts(draw)]
+        tested = [self.images.ids[part.test_rows].tolist() for part in self.parts(draw)]
+        return contents[0] if self.rounds is None else _digest([contents, tested])
 
     def pool_rows(self, fraction: float) -> np.ndarray:
         """The rows of the pool that a fraction stands for; a smaller one is a subset of a larger one."""
@@ -72,7 +96,7 @@ class Material:
     @property
     def notes(self) -> list[str]:
         """What whoever reads the results should know of the images."""
-        return list(dict.fromkeys([*self.images.notes, *self.pool.notes]))
+        return list(dict.fromkeys([*self.images.notes, *self.pool.notes, *([self.remark] if self.remark else [])]))
 
     @cached_property
     def test_content(self) -> str:
@@ -113,8 +137,16 @@ def gather(settings: StudySettings, earlier: SavedSplit | None, progress: Progre
     test = settings.test if settings.test < 1 else int(settings.test)
     if earlier and (earlier.get("asked_test"), earlier.get("split_seed")) != (settings.test, settings.split_seed):
         earlier = None  # another division was asked for
-    parts = split(images, test=test, rng=rng, earlier=earlier)
+    in_rounds = bool(earlier and earlier.get("rounds"))  # then every labelled image stands in both parts
+    parts = split(images, test=test, rng=rng, earlier=None if in_rounds else earlier)
     everything = images if unlabelled_source is None else _load(settings, unlabelled_source, progress, labelled=False)
+    in_turn, remark = _in_turn(settings, images, parts, None if unlabelled_source is None else everything)
+    dealt = None
+    if in_turn:
+        parts = tested_in_turn(images, earlier)
+        num_rounds = max(settings.num_draws(label) for label in settings.labels)
+        folds = rounds(images, parts.test_rows, num_rounds, rng.fork("rounds"))
+        dealt = Rounds(images, parts.test_rows, parts.arrivals, folds)
     apart = (
         np.ones(len(everything), dtype=bool) if settings.transductive else _apart_from_test(everything, images, parts)
     )
@@ -132,13 +164,44 @@ def gather(settings: StudySettings, earlier: SavedSplit | None, progress: Progre
             found = _load(settings, entry.overrides["data"], progress, labelled=False)
             rows = np.flatnonzero(_apart_from_test(found, images, parts))
             others[name] = found.select(rows).with_channels(channels)
+    images = images.with_channels(channels)
     return Material(
-        images=images.with_channels(channels),
+        images=images,
         split=parts,
         pool=replace(pool.with_channels(channels), labels=None, classes=(), parts=None),
         excluded=everything.paths[~apart].tolist(),
         rng=rng,
         others=others,
+        rounds=None if dealt is None else replace(dealt, images=images),
+        remark=remark,
+    )
+
+
+def _in_turn(settings: StudySettings, images: ImageSet, parts: Split, everything: ImageSet | None) -> tuple[bool, str]:
+    """Whether every labelled image is tested in its turn, by cross-validation; and a sentence on it, if there is one to say.
+
+    One encoder serves all folds, so pretraining must do without the labelled images, or may see the test images.
+    """
+    labels = labels_of(images)
+    groups = images.groups[parts.test_rows]
+    if images.parts is not None or not too_few_to_test(labels[parts.test_rows], groups):
+        return False, ""
+    few = f"{len(np.unique(groups))} test images, or groups of them, are few"
+    if not settings.transductive:
+        if everything is None:
+            return (
+                False,
+                f"{few}: with a folder of unlabelled images (data.unlabelled), all labelled ones could be tested in turn",
+            )
+        apart = _apart_from_test(everything, images, tested_in_turn(images))
+        if 2 * int(apart.sum()) < len(everything):
+            return (
+                False,
+                f"{few}: most unlabelled images are labelled ones too, so that they cannot all be tested in turn",
+            )
+    return (
+        True,
+        f"{few}, so every labelled image is tested in its turn: {FOLDS_OF_A_ROUND} folds for each draw of the labels",
     )
 
 
@@ -162,6 +225,7 @@ def saved_split(material: Material, settings: StudySettings) -> SavedSplit:
         "skipped": [asdict(skipped) for skipped in material.skipped],
         "excluded": list(material.excluded),
         "fold_size": len(material.images.folds[0]) if material.images.folds else 0,
+        "rounds": material.rounds.folds[:, material.rounds.tested].tolist() if material.rounds else [],
         "notes": material.notes,
     }
 

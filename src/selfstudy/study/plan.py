@@ -87,7 +87,7 @@ def plan(settings: StudySettings, material: Material) -> list[Cell]:
     Raises UserError for settings that no method or protocol knows, and for labels that are not there.
     """
     drawn = {
-        (label, draw): material.labelled_content(material.draw(label, draw).rows)
+        (label, draw): material.drawn_content(label, draw)
         for label in settings.labels
         for draw in range(settings.num_draws(label))
     }
