@@ -17,7 +17,7 @@ demo: .venv/demo-installed
 	$(BIN)/selfstudy study
 
 test: .venv/test-installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --dist loadfile
 
 lint: .venv/test-installed
 	$(BIN)/ruff check .

@@ -39,7 +39,7 @@ def main() -> None:
         f"| `selfstudy report --figures`, the page and {count} files | {with_figures[0]:.1f} s | {with_figures[1]:.1f} s | |",
         f"| size of the page | {size:.1f} MiB | | {BOUND_MIB} MiB |",
         f"| memory at the end | {peak:.0f} MiB | | |", "",
-        "The second column is the same where the machine does nothing else.", "",
+        "Of the two columns only the first depends on what else the machine does.", "",
     ]  # fmt: skip
     text = "\n".join(lines)
     (Path(__file__).parent / "report.md").write_text(text, encoding="utf-8")

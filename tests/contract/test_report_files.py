@@ -27,7 +27,7 @@ from selfstudy.report._names import anchors
 from selfstudy.report._recipe import recipe
 from selfstudy.report._table import NOT_KNOWN, Table
 from selfstudy.study._record import Row, StudyRecord
-from selfstudy.study.pair import pair
+from selfstudy.study.pair import _tested, pair
 from selfstudy.study.thumbnails import COLUMNS, SIDE_PIXELS, write_thumbnails
 from selfstudy.training import resolve
 from selfstudy.types import DataCard
@@ -112,7 +112,7 @@ def test_a_copied_recipe_asks_for_the_same_run(tmp_path, method):
     settings = resolve(method, asked, card, "here")
     folder = write_study(tmp_path / "study", SMALL)
     study = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))
-    study["methods"] = [{method: {**asked, "as": "mine"}}]
+    study["methods"] = [{method: {"as": "mine"}}]  # all else came from the study as a whole
     (folder / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
     cards = {("mine", 1.0, 0): {"settings": json.loads(json.dumps(settings.to_json()))}}
     [entry] = yaml.safe_load(recipe(StudyRecord.read(folder), Row("mine", "mine", 1.0, "learned"), cards))
@@ -270,3 +270,9 @@ def test_the_hash_of_the_protocol_changes_with_the_images_and_not_with_the_rows(
     splits["test"] = splits["test"][::-1]
     (two[1] / "splits.json").write_text(json.dumps(splits), encoding="utf-8")
     assert protocol_hash(StudyRecord.read(two[1])) != first
+
+
+def test_pages_whose_tiles_lie_mixed_are_matched_by_their_first_tiles():
+    """`test_pages` gives each tile the place of its page among the labels; the tiles themselves lie in any order."""
+    assert _tested({"test": ["a", "b", "c", "d"], "test_pages": [1, 0, 1, 0]}) == ["b", "a"]
+    assert _tested({"test": ["a", "b"], "test_pages": []}) == ["a", "b"]

@@ -87,8 +87,11 @@ def _names(split: Mapping[str, object], part: str) -> list[str]:
 
 def _tested(split: Mapping[str, object]) -> list[str]:
     """The ids of the pictures that are tested; of a page that of its first tile."""
-    names, pages = _names(split, "test"), _names(split, "test_pages")
-    return list(dict(zip(pages[::-1], names[::-1], strict=True)).values())[::-1] if pages else names
+    names, pages = _names(split, "test"), [int(place) for place in _names(split, "test_pages")]
+    first: dict[int, str] = {}
+    for name, place in zip(names, pages or range(len(names)), strict=True):
+        first.setdefault(place, name)
+    return [first[place] for place in sorted(first)]  # in the order of the labels beside them
 
 
 def _obstacle(a: StudyRecord, b: StudyRecord, splits: Sequence[Mapping[str, object]]) -> str:
