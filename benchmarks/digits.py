@@ -24,7 +24,7 @@ def main() -> None:
     log = folder.parent / "log"
     with log.open("w", encoding="utf-8") as output:
         process = psutil.Popen(
-            [sys.executable, "-m", "selfstudy.cli", "study", "--out", str(folder)], stdout=output, stderr=output
+            [sys.executable, "-m", "selfstudy", "study", "--out", str(folder)], stdout=output, stderr=output
         )
         while process.poll() is None:
             time.sleep(0.2)

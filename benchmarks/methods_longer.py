@@ -21,13 +21,11 @@ from selfstudy.training import pretrain, resolve
 from tests.learns.gates import settings_of
 
 EPOCHS, SEED = 12, 0
-# Methods that were two points or more behind SimCLR after a quarter of this, and the one that they are held against.
-METHODS = ("simclr", "moco", "mocov3", "nnclr", "byol", "simsiam", "barlow", "dino", "swav", "sela", "deepcluster")
-# One likely cause each, of those that stay behind.
-TRIALS = (
-    ("moco", "method.momentum", 0.99), ("simsiam", "lr", 4e-3), ("dino", "lr", 2e-3), ("mocov3", "lr", 4e-3),
-    ("nnclr", "lr", 4e-3), ("barlow", "batch_size", 256),
-)  # fmt: skip
+# Methods that were two points or more behind SimCLR after a quarter of this (BYOL is in benchmarks/digits.md at this length),
+# and the one that they are held against.
+METHODS = ("simclr", "moco", "mocov3", "nnclr", "simsiam", "barlow", "dino", "swav", "sela", "deepcluster")
+# A likely cause or two, of those that stay two points behind with ten labels.
+TRIALS = (("moco", "method.momentum", 0.99), ("simsiam", "lr", 4e-3), ("dino", "lr", 2e-3), ("dino", "lr", 8e-3))
 
 
 def main(only: list[str]) -> None:

@@ -61,7 +61,7 @@ def write_fractions_study(folder: Path) -> Path:
 
 def write_backbones_study(folder: Path) -> Path:
     """A study of one method on two backbones, judged layer by layer too."""
-    accuracy = {name: ACCURACY["simclr"][::3] for name in ("simclr conv4", "simclr conv2")}
+    accuracy = dict.fromkeys(("simclr conv4", "simclr conv2"), ACCURACY["simclr"][::3])
     truth = Truth(accuracy=accuracy, labels=("1", "all"), draws={"1": 2}, protocols=("linear", "layers"), num_test=100)
     write_study(folder, truth)
     table = pd.read_csv(folder / "results.csv", dtype=str)

@@ -115,11 +115,15 @@ class Tiles:
         if self.side < 8:
             raise ValueError(f"side is {self.side}, but a tile has at least 8 pixels a side")
         if not 0 < self.scale <= 1:
-            raise ValueError(f"scale is {self.scale}, but must be above 0 and at most 1: pages are shrunk, not magnified")
+            raise ValueError(
+                f"scale is {self.scale}, but must be above 0 and at most 1: pages are shrunk, not magnified"
+            )
         if self.most < 1:
             raise ValueError(f"most is {self.most}, but a page gives at least 1 tile")
         if not 0 <= self.blank < 0.5:
-            raise ValueError(f"blank is {self.blank}, but must be at least 0 and below 0.5, the largest deviation there is")
+            raise ValueError(
+                f"blank is {self.blank}, but must be at least 0 and below 0.5, the largest deviation there is"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -138,7 +138,9 @@ def test_backbones_is_what_its_source_did():
     assert published == set(names) and settings.protocols[0] == "finetune"
 
 
-@pytest.mark.parametrize(("name", "dim"), [("efficientnet_b0", 1280), ("vit_small_patch16_224", 384), ("pit_ti_224", 256)])
+@pytest.mark.parametrize(
+    ("name", "dim"), [("efficientnet_b0", 1280), ("vit_small_patch16_224", 384), ("pit_ti_224", 256)]
+)
 def test_the_backbones_see_small_images(name, dim):
     spec = BackboneSpec(name=name, channels=3, image_size=32, mean=(0.5,) * 3, std=(0.25,) * 3, stem="small")
     assert build_backbone(spec).dim == dim
@@ -335,7 +337,10 @@ def test_pretext_in_miniature_has_the_layers_and_rotations_of_its_source(tmp_pat
     """S2: every pretext task, the four rotation rows, and a score for each layer."""
     page = miniature(tmp_path / "study", "pretext", "explain=[jigsaws]")
     header, *lines = page.table("layers")
-    assert header == ["row", "conv1", "conv2", "conv3", "features", "best layer"] or header[-2:] == ["features", "best layer"]
+    assert header == ["row", "conv1", "conv2", "conv3", "features", "best layer"] or header[-2:] == [
+        "features",
+        "best layer",
+    ]
     rows = {line[0] for line in lines}
     assert {"rotation 4", "rotation 8", "rotation 0, 180", "rotation 90, 270", "jigsaw++", "sela", "infomax"} <= rows
     for line in lines:
@@ -362,7 +367,11 @@ def test_fashion_in_miniature_has_the_comparison_of_its_source(tmp_path):
     for row in ("supervised", "moco", "simsiam", "simclr", "byol"):
         assert {f"row-{row}-confusion", f"row-{row}-classes", f"row-{row}-explanations"} <= page.figures
     assert {"precision", "recall", "F1"} <= set(page.table("row-moco-classes")[0])
-    for title in ("Which pixels it is sensitive to", "Which pixels its answer came from", "Whether it looks at the subject"):
+    for title in (
+        "Which pixels it is sensitive to",
+        "Which pixels its answer came from",
+        "Whether it looks at the subject",
+    ):
         assert title in page.text
     header, *lines = page.table("attributions")
     assert {"SSIM", "RMSE"} <= set(header) and ["supervised", "moco"] in [sorted(line[:2])[::-1] for line in lines]
@@ -425,7 +434,9 @@ def test_celeba_from_text_files_to_macro_and_micro_scores(celeba, tmp_path):
     page = Page(folder)
     assert [line[0] for line in page.table("row-simsiam-attributes")[1:]] == list(tiny_sets.ATTRIBUTES)
     shown = {line[3] for line in page.table("table")[1:]}
-    assert len([name for name in shown if "macro" in name and "accuracy" in name]) >= 1 and any("micro" in n for n in shown)
+    assert len([name for name in shown if "macro" in name and "accuracy" in name]) >= 1 and any(
+        "micro" in n for n in shown
+    )
     assert "row-simsiam-embedding" in page.figures and "row-simsiam-confusion" not in page.figures
     with pytest.raises(UserError, match="have attributes"):
         selfstudy.finish(folder, quiet=True)

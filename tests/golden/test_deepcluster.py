@@ -241,7 +241,10 @@ class TestRefusals:
             ({"num_heads": 0}, "num_heads and kmeans_iterations must be at least 1, and num_local 0 or more"),
             ({"num_local": -1}, "num_heads and kmeans_iterations must be at least 1, and num_local 0 or more"),
             ({"temperature": 0.0}, "temperature must be above 0"),
-            ({"num_prototypes": 101}, "deepcluster needs at least 101 images, as method.num_prototypes is 101, but there are 100"),
+            (
+                {"num_prototypes": 101},
+                "deepcluster needs at least 101 images, as method.num_prototypes is 101, but there are 100",
+            ),
         ],
     )
     def test_impossible_settings_are_a_sentence(self, settings: dict[str, float], sentence: str):

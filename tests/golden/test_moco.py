@@ -348,7 +348,9 @@ class TestRefusals:
         """Mutation: without least_images the queue is full of the query's own keys."""
         card = DataCard(40, 1, 8)
         overrides = {"backbone": "conv4", "batch_size": 8, "epochs": 1}
-        with pytest.raises(UserError, match="moco needs at least 41 images, as method.queue_size is 41, but there are 40"):
+        with pytest.raises(
+            UserError, match="moco needs at least 41 images, as method.queue_size is 41, but there are 40"
+        ):
             resolve("moco", overrides | {"method.queue_size": 41}, card, "test")
         assert resolve("moco", overrides | {"method.queue_size": 40}, card, "test").config["queue_size"] == 40
 

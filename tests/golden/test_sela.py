@@ -217,7 +217,10 @@ class TestRefusals:
             ({"num_prototypes": 1}, "num_prototypes is 1, but must be at least 2"),
             ({"num_heads": 0}, "num_heads, num_relabelings and most_sweeps must be at least 1"),
             ({"sharpness": 0.0}, "sharpness and tolerance must be above 0"),
-            ({"num_prototypes": 101}, "sela needs at least 101 images, as method.num_prototypes is 101, but there are 100"),
+            (
+                {"num_prototypes": 101},
+                "sela needs at least 101 images, as method.num_prototypes is 101, but there are 100",
+            ),
         ],
     )
     def test_impossible_settings_are_a_sentence(self, settings: dict[str, float], sentence: str):

@@ -248,8 +248,14 @@ class TestRefusals:
             ({"sinkhorn_sweeps": 0}, "sinkhorn_sweeps is 0, but must be at least 1"),
             ({"epsilon": 0.0}, "temperature and epsilon must be above 0"),
             ({"num_local": -1}, "num_local and queue_size must be 0 or more"),
-            ({"num_prototypes": 101}, "swav needs at least 101 images, as method.num_prototypes is 101, but there are 100"),
-            ({"num_prototypes": 10, "queue_size": 128}, "swav needs at least 128 images, as method.queue_size is 128, but"),
+            (
+                {"num_prototypes": 101},
+                "swav needs at least 101 images, as method.num_prototypes is 101, but there are 100",
+            ),
+            (
+                {"num_prototypes": 10, "queue_size": 128},
+                "swav needs at least 128 images, as method.queue_size is 128, but",
+            ),
         ],
     )
     def test_impossible_settings_are_a_sentence(self, settings: dict[str, float], sentence: str):

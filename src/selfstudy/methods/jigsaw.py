@@ -163,7 +163,8 @@ class Jigsaw(Method):
         put_back = torch.empty_like(pieces)
         put_back[row, self.orders[logits.argmax(1)]] = shuffled
         return {
-            name: self._picture(tiles) for name, tiles in (("in order", pieces), ("shuffled", shuffled), ("put back", put_back))
+            name: self._picture(tiles)
+            for name, tiles in (("in order", pieces), ("shuffled", shuffled), ("put back", put_back))
         }
 
     def _picture(self, pieces: Tensor) -> Tensor:

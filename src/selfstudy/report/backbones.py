@@ -45,7 +45,9 @@ def _panel(points: Mapping[tuple[str, str], Point], starts: Sequence[str], headi
     lines: list[list[Cell]] = [
         [(backbone, backbone), *(_cell(points.get((backbone, start))) for start in starts)] for backbone in backbones
     ]
-    alternative = f"Mean {metric} in per cent of {len(backbones)} backbones, each trained in {len(starts)} ways. {heading}."
+    alternative = (
+        f"Mean {metric} in per cent of {len(backbones)} backbones, each trained in {len(starts)} ways. {heading}."
+    )
     content = Table(caption=alternative, headers=["backbone", *starts], lines=lines, words=1, sortable=True)
     return Panel(content=content, heading=heading, alternative=alternative)
 

@@ -37,7 +37,9 @@ class Layers(Figure):
         panels = []
         for layers, rows in found.items():
             metric = _names.metric(record.metric)
-            alternative = f"Mean {metric} by layer: {'; '.join(_sentence(name, scores) for name, scores in rows.items())}."
+            alternative = (
+                f"Mean {metric} by layer: {'; '.join(_sentence(name, scores) for name, scores in rows.items())}."
+            )
             caption = f"Mean {metric} of {len(rows)} rows in per cent, from each of {len(layers)} layers."
             lines: list[list[Cell]] = [
                 [(name, name), *map(percent, scores.values()), _best(scores)] for name, scores in rows.items()
@@ -46,7 +48,8 @@ class Layers(Figure):
             panels += [
                 Panel(content=_chart_of(rows, layers, looks, metric), alternative=alternative),
                 Panel(
-                    content=Table(caption=caption, headers=headers, lines=lines, words=1, sortable=True), alternative=caption
+                    content=Table(caption=caption, headers=headers, lines=lines, words=1, sortable=True),
+                    alternative=caption,
                 ),
             ]
         return panels
@@ -59,9 +62,7 @@ def _scores(record: StudyRecord, row: Row) -> Scores:
         parts = [record.evaluation(cell).get("details", {}).get("layers", {}) for cell in cells]
         parts = [part for part in parts if part]
         if parts:
-            return {
-                name: float(np.mean([part[name]["metrics"][record.metric] for part in parts])) for name in parts[0]
-            }
+            return {name: float(np.mean([part[name]["metrics"][record.metric] for part in parts])) for name in parts[0]}
     return {}
 
 
@@ -87,7 +88,10 @@ def _chart_of(
         axis=alt.Axis(grid=False, labelAngle=0 if len(layers) <= 6 else -45),
     )  # fmt: skip
     y = alt.Y(
-        "score:Q", title=metric, scale=alt.Scale(zero=False, nice=False, padding=8), axis=alt.Axis(format="~%", tickCount=5)
+        "score:Q",
+        title=metric,
+        scale=alt.Scale(zero=False, nice=False, padding=8),
+        axis=alt.Axis(format="~%", tickCount=5),
     )
     tooltip = [alt.Tooltip("row:N"), alt.Tooltip("layer:N"), alt.Tooltip("score:Q", format=".1%", title=metric)]
     colour, opacity = _chart.row_colour(looks), _chart.faded()

@@ -24,20 +24,19 @@ class Protocols(Figure):
         if not lines:
             return []
         caption = f"Agreement of protocols on the order of the rows, {len(lines)} comparisons."
-        headers = ["one", "the other", "labels", "swapped", "agreement", "from", "to", "rows"]
-        content = Table(caption=caption, headers=headers, lines=lines, words=4, sortable=True)
+        headers = ["one", "the other", "labels", "agreement", "from", "to", "rows", "pairs swapped"]
+        content = Table(caption=caption, headers=headers, lines=lines, words=3, sortable=True)
         return [Panel(content=content, alternative=caption)]
 
 
 def _line(each: RankAgreement, record: StudyRecord) -> list[Cell]:
-    swapped = "; ".join(f"{a} and {b}" for a, b in each["swapped"]) or "none"
     ends = [NOT_KNOWN if end is None else (f"{end:.2f}", end) for end in (each["low"], each["high"])]
     return [
         (_names.protocol(each["protocol"]), each["protocol"]),
         (_names.protocol(each["protocol_b"]), each["protocol_b"]),
         (_names.labels(each["labels"]), record.num_labels(each["labels"])),
-        (swapped, len(each["swapped"])),
         (f"{each['tau']:.2f}", each["tau"]),
         *ends,
         (str(len(each["rows"])), len(each["rows"])),
+        (str(len(each["swapped"])), len(each["swapped"])),
     ]

@@ -169,7 +169,9 @@ def write_shown(method: Method, data: Data, steps: int, device: torch.device, fo
     batch = data.images.at(torch.arange(min(SHEET_IMAGES, len(data.images)))).to(device)
     views = method.views(batch, rng.fork("views"), data.chains)
     shown = method.show(views, Step(number=steps, epoch=0, starts_epoch=False, progress=1.0, rng=rng.fork("step")))
-    pictures = {name: (value.float().clamp(0, 1) * 255).round().byte().cpu().contiguous() for name, value in shown.items()}
+    pictures = {
+        name: (value.float().clamp(0, 1) * 255).round().byte().cpu().contiguous() for name, value in shown.items()
+    }
     content = safetensors.torch.save(pictures, metadata={"names": json.dumps(list(pictures))})
     files.write_bytes(folder / SHOWN, content)
 
