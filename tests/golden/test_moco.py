@@ -349,7 +349,7 @@ class TestRefusals:
         card = DataCard(40, 1, 8)
         overrides = {"backbone": "conv4", "batch_size": 8, "epochs": 1}
         with pytest.raises(
-            UserError, match="moco needs at least 41 images, as method.queue_size is 41, but there are 40"
+            UserError, match=r"moco needs at least 41 images, as method.queue_size is 41, but there are 40"
         ):
             resolve("moco", overrides | {"method.queue_size": 41}, card, "test")
         assert resolve("moco", overrides | {"method.queue_size": 40}, card, "test").config["queue_size"] == 40

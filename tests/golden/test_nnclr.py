@@ -193,7 +193,7 @@ class TestRefusals:
         """Mutation: without least_images the queue holds rows of long ago."""
         overrides = {"backbone": "conv4", "batch_size": 8, "epochs": 1, "method.queue_size": 41}
         with pytest.raises(
-            UserError, match="nnclr needs at least 41 images, as method.queue_size is 41, but there are 40"
+            UserError, match=r"nnclr needs at least 41 images, as method.queue_size is 41, but there are 40"
         ):
             resolve("nnclr", overrides, DataCard(40, 1, 8), "test")
 
