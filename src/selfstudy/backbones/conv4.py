@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from selfstudy.backbones._convolutions import after_each, block
 from selfstudy.backbones._normalise import Normalise
 from selfstudy.encoder import Backbone, BackboneSpec
 
@@ -24,10 +25,10 @@ class Conv4(Backbone):
         self.spec = spec
         self.normalise = Normalise(spec.mean, spec.std)
         self.convolutions = nn.Sequential(
-            *_block(spec.channels, 48, kernel=4, stride=2),
-            *_block(48, 64, kernel=3, stride=2),
-            *_block(64, 128, kernel=3, stride=1),
-            *_block(128, 128, kernel=3, stride=1),
+            *block(spec.channels, 48, kernel=4, stride=2, padding=1),
+            *block(48, 64, kernel=3, stride=2, padding=1),
+            *block(64, 128, kernel=3, stride=1, padding=1),
+            *block(128, 128, kernel=3, stride=1, padding=1),
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -40,14 +41,5 @@ class Conv4(Backbone):
     def layers(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         """Each after its ReLU."""
         self._require_layers(names)
-        values, found = self.normalise(images), {}
-        for number, name in enumerate(self.layer_names):
-            values = self.convolutions[3 * number : 3 * number + 3](values)
-            found[name] = values
+        found = dict(zip(self.layer_names, after_each(self.convolutions, self.normalise(images)), strict=True))
         return {name: found[name] for name in names}
-
-
-def _block(channels: int, width: int, *, kernel: int, stride: int) -> list[nn.Module]:
-    convolution = nn.Conv2d(channels, width, kernel, stride, padding=1, bias=False)  # BatchNorm has the bias
-    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
-    return [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
