@@ -28,7 +28,7 @@ def weights_of(backbone: Backbone) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in backbone.state_dict().items()}
 
 
-@pytest.mark.parametrize("name", ["conv4", "conv2"])
+@pytest.mark.parametrize("name", ["conv4", "conv3", "conv2"])
 @pytest.mark.parametrize(("channels", "height", "width"), [(1, 8, 8), (3, 28, 28), (1, 14, 28), (3, 17, 33)])
 def test_convolutions_take_any_size(name: str, channels: int, height: int, width: int):
     """Halves of images too. Mutation: LayerNorm with a weight for every place of the grid."""
@@ -36,6 +36,22 @@ def test_convolutions_take_any_size(name: str, channels: int, height: int, width
     features = backbone(pictures(3, channels, height, width))
     assert features.shape == (3, backbone.dim)
     torch.testing.assert_close(features[1:2], backbone(pictures(3, channels, height, width)[1:2]))  # each image alone
+
+
+@pytest.mark.parametrize(("name", "least", "most"), [("conv3", 2.5e6, 3.5e6), ("conv4", 14e6, 18e6)])
+def test_multiply_adds_of_a_picture_of_32_pixels(name: str, least: float, most: float):
+    """About 3 and 15 million are promised. Counted at each convolution: weights times places of its result."""
+    backbone, total = made(name, channels=3), 0
+
+    def count(module: torch.nn.Module, inputs: tuple[Tensor, ...], result: Tensor) -> None:
+        nonlocal total
+        total += module.weight.numel() * result.shape[2] * result.shape[3]
+
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(count)
+    backbone(pictures(1, 3, 32, 32))
+    assert least < total < most
 
 
 @pytest.mark.parametrize(
@@ -85,7 +101,7 @@ def test_mlp_takes_the_region_that_its_spec_names(region: Region, size: int, tmp
     assert torch.equal(Encoder.load(tmp_path)(images), encoder(images))
 
 
-@pytest.mark.parametrize("name", ["conv4", "conv2", "mlp"])
+@pytest.mark.parametrize("name", ["conv4", "conv3", "conv2", "mlp"])
 def test_survives_the_disk(name: str, tmp_path: Path):
     """Mutation: a layer made at the first call, which a loaded encoder would not have."""
     encoder = Encoder(made(name), Feed(size=12, channels=1), {})
