@@ -9,6 +9,9 @@ PROTOCOLS: Mapping[str, str] = {
     "linear": "linear probe",
     "knn": "nearest neighbours",
     "finetune": "fine-tuning",
+    "head": "small head",
+    "layers": "best single layer",
+    "prototype": "nearest class mean",
     "majority": "largest class",
 }
 
@@ -25,6 +28,8 @@ def labels(name: str) -> str:
     """ "1" to "1 label per class"; fractions, totals and all as they are meant."""
     if name == "all":
         return "all labels"
+    if name == "fold":
+        return "a published draw of labels"
     if name.startswith("total:"):
         return f"{name.removeprefix('total:')} labels"
     if "." in name:
