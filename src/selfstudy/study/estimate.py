@@ -102,7 +102,7 @@ def announcements(settings: StudySettings, material: Material) -> list[str]:
         ]
     if material.excluded:
         lines.append(
-            f"{len(material.excluded)} images are left out of pretraining: near-duplicates of test images, or of their groups "
+            f"left out of pretraining, {len(material.excluded)}: near-duplicates of test images, or of their groups "
             f"(splits.json names them; the first: {material.excluded[0]})"
         )
     if skipped := material.skipped:
