@@ -17,7 +17,7 @@ PROTOCOLS: Mapping[str, str] = {
 
 
 def metric(name: str) -> str:
-    return METRICS.get(name, name)
+    return METRICS.get(name, name.replace("_", " ").replace("f1", "F1"))
 
 
 def protocol(name: str) -> str:

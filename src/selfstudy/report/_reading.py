@@ -19,6 +19,9 @@ PROTOCOLS = {
     "linear": "a linear probe on frozen features",
     "knn": "nearest neighbours on frozen features",
     "finetune": "fine-tuning",
+    "head": "a small head on the frozen encoder",
+    "layers": "a linear probe on the best single layer",
+    "prototype": "the nearest class mean of frozen features",
 }
 SCRATCH = "training from scratch"
 

@@ -35,7 +35,7 @@ class Crossover(Figure):
 
     def draw(self, record: StudyRecord, summary: Summary) -> Sequence[Panel]:
         found = summary["crossovers"]
-        if not found:
+        if not found or len(record.labels) < 2:  # nothing lies between one label count and itself
             return []
         panels = [Panel(content=_chart_of(found, record), alternative=" ".join(map(_sentence, found)))]
         if summary["labels_saved"]:
