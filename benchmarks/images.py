@@ -28,7 +28,7 @@ from selfstudy.images import load
 
 FILES, WIDTH, HEIGHT = 20_000, 500, 400
 TURNS, TURN_FILES = 5, 2_000
-LARGE_SIZE = 448  # slots of 516 pixels a side: 6,800 files make 5 GiB
+LARGE_SIZE, LARGE_FILES = 344, 11_500  # slots of 396 pixels a side: 5 GiB
 
 
 def main() -> None:
@@ -125,7 +125,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
     few = root / "few"
     few.mkdir()
-    for path in sorted(folder.iterdir())[:6_800]:
+    for path in sorted(folder.iterdir())[:LARGE_FILES]:
         os.link(path, few / path.name)
     code = code.replace(repr(str(folder)), repr(str(few)))
     environment = os.environ | {"SELFSTUDY_CACHE": str(root / "large")}

@@ -120,7 +120,7 @@ class Store:
         moved = self._magnify([row for row in rows if row.side != side], side)
         slots = np.array([moved.get((row.content, row.tile), row.slot) for row in rows], dtype=np.int64)
         kinds = np.array([row.channels for row in rows], dtype=np.int64)
-        pools = {kind: Pool(self._pool_path(kind), self._slot_bytes(kind)) for kind in np.unique(kinds).tolist()}
+        pools = {kind: self._pool(kind) for kind in np.unique(kinds).tolist()}
         return StoredPixels(pools, kinds, slots, int(kinds.max()), side)
 
     def _announcement(self, num_new: int, num_all: int) -> str:
@@ -200,16 +200,20 @@ class Store:
         missing = {(row.content, row.tile): row for row in rows if (row.content, row.tile) not in known}
         if not missing:
             return known
-        entries = []
-        for (content, tile), row in missing.items():
-            values = Pool(self._pool_path(row.channels), self._slot_bytes(row.channels)).read(
-                np.array([row.slot]), row.channels * row.side**2
-            )
-            pixels = values.reshape(row.channels, row.side, row.side)
-            picture = pixels[0] if row.channels == 1 else np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
-            entries.append((content, tile, row.side, magnified(picture, side)))
-        self._write(entries)
+        small = list(missing.values())
+        size = max(1, _WINDOW_BYTES // self._slot_bytes(max(row.channels for row in small)))
+        for start in range(0, len(small), size):
+            self._write([self._magnified(row, side) for row in small[start : start + size]])
         return {(content, tile): slot for content, tile, slot in self._index.execute(query, (side,))}
+
+    def _magnified(self, row: Stored, side: int) -> Entry:
+        values = self._pool(row.channels).read(np.array([row.slot]), row.channels * row.side**2)
+        pixels = values.reshape(row.channels, row.side, row.side)
+        picture = pixels[0] if row.channels == 1 else np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
+        return row.content, row.tile, row.side, magnified(picture, side)
+
+    def _pool(self, channels: int) -> Pool:
+        return Pool(self._pool_path(channels), self._slot_bytes(channels))
 
     @property
     def _most_bytes_a_file(self) -> int:
