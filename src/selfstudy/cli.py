@@ -7,15 +7,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError
 
 from selfstudy import __version__
+from selfstudy.console import complain, print_json, print_lines, print_list, print_scores
 from selfstudy.errors import RunError, UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 DEBUG = "SELFSTUDY_DEBUG"  # set to 1, it lets tracebacks through
 FAILED, MISTAKEN, INTERRUPTED = 1, 2, 130  # exit codes; the last is 128 + SIGINT, as shells count
@@ -73,15 +71,15 @@ def study(
     if dry_run:
         planned = api.dry_run(name, settings, out=out, quiet=json)
         if json:
-            _print_json(
+            print_json(
                 {"settings": planned.settings.to_json(), "cells": len(planned.cells), "done": len(planned.outcomes)}
             )
         return
     result = api.study(name, settings, out=out, yes=yes, quiet=json)
     if json:
-        _print_json(result.to_json())
+        print_json(result.to_json())
     else:
-        _print(*result.answer, str(result.report))
+        print_lines(*result.answer, str(result.report))
 
 
 @app.command(usage="Usage: selfstudy preview [STUDY] [KEY=VALUE ...] [OPTIONS]")
@@ -100,9 +98,9 @@ def preview(*words: Annotated[str, Parameter(name="STUDY KEY=VALUE")], out: Fold
     names, settings = _split(words)
     page = api.preview(_only(names, "preview", "digits"), settings, out=out, quiet=json)
     if json:
-        _print_json({"page": str(page)})
+        print_json({"page": str(page)})
     else:
-        _print(str(page))
+        print_lines(str(page))
 
 
 @app.command(usage="Usage: selfstudy pretrain METHOD data=SOURCE [KEY=VALUE ...] [OPTIONS]")
@@ -125,9 +123,9 @@ def pretrain(method: str, /, *words: Words, out: Folder = "", json: Json = False
     data, settings = _settings(words, "pretrain")
     run = api.pretrain(method, data, out=out, quiet=json, **settings)  # type: ignore[arg-type]
     if json:
-        _print_json({"folder": str(run.folder), **run.card})
+        print_json({"folder": str(run.folder), **run.card})
     else:
-        _print(run.card["health"]["message"], f"The encoder is in {run.folder}")
+        print_lines(run.card["health"]["message"], f"The encoder is in {run.folder}")
 
 
 @app.command(usage="Usage: selfstudy evaluate RUN data=SOURCE [KEY=VALUE ...] [OPTIONS]")
@@ -152,10 +150,10 @@ def evaluate(run: Path, /, *words: Words, out: File = "", json: Json = False) ->
     path = Path(out).expanduser() if out else run / "evaluation.csv"
     files.write_text(path, table.to_csv(index=False, lineterminator="\n"))
     if json:
-        _print_json(table.to_dict(orient="records"))
+        print_json(table.to_dict(orient="records"))
     else:
-        _print_scores(table)
-        _print(f"All scores are in {path}")
+        print_scores(table)
+        print_lines(f"All scores are in {path}")
 
 
 @app.command(usage="Usage: selfstudy embed RUN IMAGES [OPTIONS]")
@@ -177,9 +175,9 @@ def embed(run: Path, images: str, /, *, out: File = "features.npz", json: Json =
     embeddings.save(Path(out).expanduser())
     count, dim = embeddings.features.shape
     if json:
-        _print_json({"out": out, "images": count, "dim": dim})
+        print_json({"out": out, "images": count, "dim": dim})
     else:
-        _print(f"{count:,} images, {dim} features each, are in {out}")
+        print_lines(f"{count:,} images, {dim} features each, are in {out}")
 
 
 @app.command(usage="Usage: selfstudy explain RUN IMAGES [KEY=VALUE ...] [OPTIONS]")
@@ -206,12 +204,12 @@ def explain(run: Path, images: str, /, *words: Words, out: Folder = "explain", j
         raise UserError(f'explain: "{names[0]}" is not a setting: expected KEY=VALUE, such as analyses=neighbours')
     found = api.explain(run, images, out=out, quiet=json, **settings)  # type: ignore[arg-type]
     if json:
-        _print_json({
+        print_json({
             "page": str(found.page),
             "findings": {name: {"sentence": one.sentence, **one.numbers} for name, one in found.findings.items()},
         })  # fmt: skip
     else:
-        _print(*found.sentences, str(found.page))
+        print_lines(*found.sentences, str(found.page))
 
 
 @app.command(usage="Usage: selfstudy finish STUDY [OPTIONS]")
@@ -231,11 +229,11 @@ def finish(
 
     model = api.finish(study, row=row, quiet=json)
     if json:
-        _print_json(
+        print_json(
             {"folder": str(study / "model"), "classes": model.classes, "threshold": model.threshold, **model.card}
         )
     else:
-        _print(*model.sentences(), f"The model is in {study / 'model'}")
+        print_lines(*model.sentences(), f"The model is in {study / 'model'}")
 
 
 @app.command(usage="Usage: selfstudy predict MODEL IMAGES [OPTIONS]")
@@ -257,11 +255,11 @@ def predict(model: Path, images: str, /, *, out: File = "predictions.csv", json:
     files.write_text(Path(out).expanduser(), table.to_csv(index=False, lineterminator="\n"))
     accepted = int(table["accepted"].sum())
     if json:
-        _print_json({"out": out, "images": len(table), "accepted": accepted})
+        print_json({"out": out, "images": len(table), "accepted": accepted})
     else:
         unsure = len(table) - accepted
         left = f"; {unsure:,} of them so unsure that a person should look (column accepted)" if unsure else ""
-        _print(f"{len(table):,} images are named in {out}{left}")
+        print_lines(f"{len(table):,} images are named in {out}{left}")
 
 
 @app.command(usage="Usage: selfstudy export RUN --to timm|onnx [OPTIONS]")
@@ -283,9 +281,9 @@ def export(
 
     how = api.export(run, to=to, out=out)
     if json:
-        _print_json({"to": to, "how": how})
+        print_json({"to": to, "how": how})
     else:
-        _print(f"Written and checked against the encoder. {how}")
+        print_lines(f"Written and checked against the encoder. {how}")
 
 
 @app.command(usage="Usage: selfstudy report STUDY [OTHER] [OPTIONS]")
@@ -315,9 +313,9 @@ def report(
 
     path = api.report(study, other, figures=figures, out=out)
     if json:
-        _print_json({"report": str(path)})
+        print_json({"report": str(path)})
     else:
-        _print(str(path))
+        print_lines(str(path))
 
 
 @app.command(name="list", usage="Usage: selfstudy list methods|datasets|backbones|views|protocols|analyses|studies")
@@ -333,9 +331,9 @@ def list_names(what: str, /, *, json: Json = False) -> None:
 
     found = listing.contents(what)
     if json:
-        _print_json(found)
+        print_json(found)
     else:
-        _print_list(found)
+        print_list(found)
 
 
 @app.command(show=False)
@@ -353,7 +351,7 @@ def cell(hash: str, /, *, study: Path, json: Json = False) -> None:
 
     status = api.cell(study, hash, quiet=json)
     if json:
-        _print_json({"cell": hash, "status": status})
+        print_json({"cell": hash, "status": status})
 
 
 def main() -> None:
@@ -372,7 +370,7 @@ def run(arguments: Sequence[str]) -> int:
         if os.environ.get(DEBUG) == "1":
             raise
         sentence, code = _explain(error, arguments)
-        _complain(sentence)
+        complain(sentence)
         return code
     return 0
 
@@ -391,13 +389,6 @@ def _explain(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
             return f"{path}: {reason}", FAILED
         case _:
             return str(error), FAILED
-
-
-def _complain(sentence: str) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    Console(stderr=True).print(Text(sentence, style="red"), soft_wrap=True)
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], dict[str, object]]:
@@ -424,51 +415,3 @@ def _only(names: Sequence[str], what: str, default: str) -> str:
     if len(names) > 1:
         raise UserError(f"one {what} is expected, but there are {len(names)}: {', '.join(names)}")
     return names[0] if names else default
-
-
-def _print(*lines: str) -> None:
-    from rich.console import Console
-
-    for line in lines:
-        Console().print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _print_json(value: object) -> None:
-    import json
-
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def _print_list(entries: Mapping[str, Mapping[str, str]]) -> None:
-    """A line for each, and what else is known of it below."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, show_header=False, padding=(0, 3, 0, 0))
-    for name, entry in entries.items():
-        known = [f"{key}: {text}" for key, text in entry.items() if key in ("family", "needs", "state")]
-        if "linear" in entry:
-            known.append(
-                f"measured on digits: {entry['linear']} ± {entry['linear_sd']} with 10 labels per class, {entry['seconds']} s"
-            )
-        table.add_row(Text(name, style="bold"), Text(entry["what"]))
-        for line in known:
-            table.add_row("", Text(line, style="dim"))
-    Console().print(table)
-
-
-def _print_scores(scores: "pd.DataFrame") -> None:
-    """Mean over the draws and their standard deviation, a row per protocol and budget."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from selfstudy.judge import shown_metrics
-
-    metrics = shown_metrics(scores)
-    table = Table("protocol", "labels", "draws", *(metric.replace("_", " ") for metric in metrics))
-    for (protocol, labels), rows in scores.groupby(["protocol", "labels"], sort=False):
-        spread = "{:.3f} ± {:.3f}" if len(rows) > 1 else "{:.3f}"
-        values = (spread.format(rows[metric].mean(), rows[metric].std()) for metric in metrics)
-        table.add_row(str(protocol), str(labels), str(len(rows)), *values)
-    Console().print(table)

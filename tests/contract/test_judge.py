@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from selfstudy import catalog, cli
+from selfstudy import catalog, console
 from selfstudy.encoder import BackboneSpec, Encoder, Feed, build_backbone
 from selfstudy.errors import UserError
 from selfstudy.evaluation import measure_attributes
@@ -48,7 +48,7 @@ def test_every_protocol_fills_a_row(digits: ImageSet, encoder: Encoder, capsys: 
     assert ((scores.high - scores.low)[scores.protocol != "majority"] > 0.02).all()
     details = {name: json.loads(text) for name, text in zip(scores.protocol, scores.details, strict=True)}
     assert list(details["layers"]["layers"]) == ["conv4", "features"]
-    cli._print_scores(scores)
+    console.print_scores(scores)
     assert "balanced accuracy" in capsys.readouterr().out
 
 
@@ -62,7 +62,7 @@ def test_attributes_have_their_own_metrics(
     assert expected <= set(scores.columns) and "accuracy" not in scores.columns
     assert (scores.low <= scores.macro_auc).all() and (scores.macro_auc <= scores.high).all()
     assert [json.loads(text)["undefined_attributes"] for text in scores.details] == [0] * len(names)
-    cli._print_scores(scores)
+    console.print_scores(scores)
     shown = " ".join(capsys.readouterr().out.split())
     assert "macro" in shown and "auc" in shown and "balanced" in shown
 

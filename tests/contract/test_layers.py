@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2] / "src" / "selfstudy"
 ORDER = (
     "errors", "rng", "types", "files", "config", "catalog", "listing", "progress", "encoder", "images", "views", "nn",
     "backbones", "weights", "method", "methods", "training", "evaluation", "explain", "judge", "model",
-    "explaining", "export", "study", "finish", "report", "api", "cli",
+    "explaining", "export", "study", "finish", "report", "api", "console", "cli",
 )  # fmt: skip
 OPEN_FOLDERS = ("images", "views", "backbones", "methods", "evaluation", "explain", "report")
 FUNCTIONS = (
