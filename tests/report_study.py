@@ -18,7 +18,7 @@ from selfstudy.explain.map import embedding_map
 from selfstudy.images import ImageSet
 from selfstudy.study.thumbnails import write_thumbnails
 from selfstudy.views import draw_sheet
-from tests.synthetic_study import ACCURACY, Truth, write_study
+from tests.synthetic_study import ACCURACY, Truth, add_along, write_study
 
 TRUTH = Truth(num_test=200)
 HOSTILE = ("</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "a' & <b>")
@@ -56,6 +56,16 @@ def write_fractions_study(folder: Path) -> Path:
     (folder / "study.yaml").write_text(yaml.safe_dump(settings | {"unlabelled": [0.1, 0.5, 1.0]}), encoding="utf-8")
     for fraction, lost in ((0.1, 0.3), (0.5, 0.0)):
         _copy_row(folder, "simclr", fraction, lost)
+    return folder
+
+
+def write_along_study(folder: Path) -> Path:
+    """A study that names two scores, of which one is never reached; one of its two learned rows was judged along training."""
+    accuracy = {name: ACCURACY[name][::3] for name in ("random", "supervised", "simclr", "byol")}
+    write_study(folder, Truth(accuracy=accuracy, labels=("1", "all"), draws={"1": 2}, num_test=100))
+    add_along(folder, "simclr", {75: -0.3, 150: -0.1, 300: -0.02, 450: 0.0})
+    with (folder / "study.yaml").open("a", encoding="utf-8") as file:
+        file.write("time_to: [0.8, 0.9999]\n")
     return folder
 
 
@@ -97,6 +107,30 @@ def write_attributes_study(folder: Path) -> Path:
     table.assign(value=table["cell"].map(values)).to_csv(folder / "results.csv", index=False)
     for path in folder.glob("cells/*/map.csv"):
         pd.read_csv(path, dtype={"id": str}).assign(label=-1).to_csv(path, index=False)
+    return folder
+
+
+def write_pages_study(folder: Path) -> Path:
+    """A study of pages, each of two tiles, that the source divided into pages to learn from and pages to test with."""
+    truth = Truth(
+        accuracy={name: ACCURACY[name][::3] for name in ("random", "supervised", "simclr")},
+        labels=("1", "all"),
+        num_test=60,
+    )
+    write_full_study(folder, truth)
+    splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
+    tiles = {part: [f"{name}:{tile}" for name in splits[part] for tile in range(2)] for part in ("train", "test")}
+    splits |= {
+        **tiles,
+        "test_pages": [page for page in range(60) for _ in range(2)],
+        "num_labelled": 240,
+        "dictated": True,
+    }
+    splits["notes"] = ["one page is upside down"]
+    (folder / "splits.json").write_text(json.dumps(splits), encoding="utf-8")
+    for path in folder.glob("cells/*/map.csv"):
+        plane = pd.read_csv(path, dtype={"id": str})
+        plane.assign(id=plane["id"] + ":0").to_csv(path, index=False)
     return folder
 
 
@@ -169,6 +203,15 @@ def _add_explanations(folder: Path) -> None:
             sentence=f"A neighbour is of the same class in 9 of 10 cases, says {name}.", pictures={"sheet": shown}
         )
         save(found, where, name, {"version": 1, "settings": {}, "about": {"entry": run["entry"]}})
+    shares = np.linspace(0, 1, 9)
+    curves = {
+        "deletion": 1 - shares**0.5,
+        "insertion": shares**0.5,
+        "random_deletion": 1 - shares,
+        "random_insertion": shares,
+    }
+    found = Findings(sentence="The map points at what matters.", table=pd.DataFrame({"share": shares, **curves}))
+    save(found, where, "deletion", {"version": 1, "settings": {}, "about": {"entry": run["entry"]}})
     (folder / "explain").mkdir()
     lines = (
         "first,second,method,num_images,rmse,ssim,rank,floor_rmse,floor_ssim,floor_rank\n"

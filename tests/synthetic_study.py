@@ -238,5 +238,37 @@ def _write_cell(
     return [{**line, "metric": metric, "value": value} for metric, value in metrics.items()]
 
 
+def add_along(
+    folder: Path, entry: str, way: Mapping[int, float], *, protocol: str = "linear", labels: str = "all",
+    seeds: Collection[int] = (0, 1), keys: Collection[str] = ("accuracy",),
+) -> None:  # fmt: skip
+    """along.json in the runs of a row: `way` is by step how far its scores lie above those of the end."""
+    path = folder / "plan.json"
+    plan = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    runs = {cell["seed"]: cell["hash"] for cell in plan if (cell["kind"], cell["entry"]) == ("pretrain", entry)}
+    for cell in plan:
+        if (cell["kind"], cell["entry"]) == ("evaluate", entry):
+            cell["needs"] = runs[cell["seed"]]
+    _write_json(path, {"cells": plan})
+    for seed in seeds:
+        judging = [c for c in plan if (c["protocol"], str(c["labels"]), c["needs"]) == (protocol, labels, runs[seed])]
+        ends = {
+            c["hash"]: json.loads((folder / "cells" / c["hash"] / "scores.json").read_text("utf-8")) for c in judging
+        }
+        seconds = json.loads((folder / "cells" / runs[seed] / "run.json").read_text("utf-8"))["seconds"]
+        points = [
+            {
+                "step": step,
+                "images_seen": 128 * step,
+                "seconds": seconds * step / 600,
+                "scores": {name: {key: end["metrics"][key] + more for key in keys} for name, end in ends.items()},
+            }
+            for step, more in [*way.items(), (600, 0.0)]
+        ]
+        _write_json(
+            folder / "cells" / runs[seed] / "along.json", {"protocol": protocol, "labels": labels, "points": points}
+        )
+
+
 def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=2), encoding="utf-8")

@@ -59,7 +59,8 @@ def finish(folder: Path, *, row: str, progress: Progress) -> Model:
         answers = pages.average((best.logits / temperature).softmax(1)).float()
         threshold, caught = choose_threshold(answers, labels[pages.first])
     else:
-        cell = max(candidates, key=lambda one: _study_score(study, one))
+        results = study.results_of(study.cells)
+        cell = max(candidates, key=lambda one: _study_score(study, results, one))
         how = f"best {metric} in the study itself: there are too few labels to hold any out, so this is optimistic"
         temperature, threshold, caught = 1.0, 0.0, 0.0
     progress.say(f"Fitting {cell.entry} on all labelled images")
@@ -83,14 +84,20 @@ def finish(folder: Path, *, row: str, progress: Progress) -> Model:
 
 
 def _candidates(study: Study, row: str) -> list[Cell]:
-    """At the most labels of the study, one evaluation of each encoder and one of each row that trains from scratch."""
+    """At the most labels of the study, one evaluation of each encoder and one of each row that trains from scratch.
+
+    Of the trials of a row only the encoder that stands for it, seed by seed.
+    """
     record = StudyRecord.read(study.folder)
+    standing = {path.name for path in record.runs.values()}
     most = max(study.settings.labels, key=lambda label: record.num_labels(str(label)))
     fractions = {entry: max(cell.unlabelled for cell in study.cells if cell.entry == entry) for entry in record.entries}
     found: dict[tuple[object, ...], Cell] = {}
     for cell in study.cells:
         outcome = study.outcomes.get(cell.hash)
         if cell.kind != "evaluate" or cell.labels != most or outcome is None or outcome.status != "done":
+            continue
+        if cell.needs and cell.needs not in standing:
             continue
         if cell.protocol in ("linear", "finetune") and cell.unlabelled == fractions[cell.entry]:
             found.setdefault((cell.entry, cell.protocol, cell.needs), cell)
@@ -150,12 +157,12 @@ def _fit(bench: Bench, cell: Cell, rows: np.ndarray, pool: np.ndarray) -> tuple[
     return replace(found, provenance=encoder.provenance), head
 
 
-def _study_score(study: Study, cell: Cell) -> float:
+def _study_score(study: Study, results: Sequence[Cell], cell: Cell) -> float:
     """Mean test score over the draws of a candidate's row."""
     alike = [
         study.outcomes[other.hash].metrics[study.settings.metric]
-        for other in study.cells
-        if other.hash in study.outcomes and (other.entry, other.protocol, other.labels) == (cell.entry, cell.protocol, cell.labels)
+        for other in results
+        if (other.entry, other.protocol, other.labels) == (cell.entry, cell.protocol, cell.labels)
         and study.outcomes[other.hash].status == "done"
     ]  # fmt: skip
     return sum(alike) / len(alike)

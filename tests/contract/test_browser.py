@@ -2,7 +2,7 @@
 
 Mutations that must fail here: a script or font from the network; a chart whose JSON is broken; tooltips taken out of a
 figure; `press` without `focusRow`; sorting numbers as words; a table that widens the page of a phone; `words` without the
-thumbnail, or with another image's; an address of a row that does not open it; a row that comes alive while it is closed.
+thumbnail, or with another image's; a table that says nothing of what its box hides, or hides it on paper; an address of a row that does not open it; a row that comes alive while it is closed.
 """
 
 import json
@@ -197,7 +197,7 @@ def test_the_table_sorts_numbers_as_numbers_also_from_the_keyboard(opened):
     values = [float(value) for value in _column(opened, mean)]
     assert values == sorted(values, reverse=True) and headers[mean].get_attribute("aria-sort") == "descending"
     headers[1].find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)  # labels: 4 before 10, all last
-    assert list(dict.fromkeys(_column(opened, 1))) == ["1", "4", "10", "all"]
+    assert list(dict.fromkeys(_column(opened, 1))) == ["1 per class", "4 per class", "10 per class", "all"]
 
 
 def test_words_filter_the_table(opened):
@@ -220,6 +220,46 @@ def test_a_narrow_window_needs_no_sideways_scrolling(opened, width):
         widest = "return Math.max(...[...document.querySelectorAll('#' + arguments[0] + ' svg')].map(s => s.getBoundingClientRect().right))"
         assert opened.execute_script(widest, figure) <= width
     assert opened.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+HIDDEN = """
+return [...document.querySelectorAll('.scroll')].filter(box => box.offsetParent !== null).filter(box => {
+  const style = getComputedStyle(box);
+  return style.overflowY !== 'visible' || style.overflowX !== 'visible' || style.maxHeight !== 'none';
+}).map(box => box.getAttribute('aria-label'))
+"""
+
+
+def test_on_paper_no_line_and_no_column_is_hidden(opened):
+    opened.find_element(By.CSS_SELECTOR, "button[data-open=true]").send_keys(Keys.ENTER)
+    assert len(opened.execute_script(HIDDEN)) > 10
+    size = {
+        "width": 718,
+        "height": 1000,
+        "deviceScaleFactor": 1,
+        "mobile": False,
+    }  # A4 less 1 cm at each side, at 96 dpi
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert opened.execute_script(HIDDEN) == []
+        widest = "return Math.max(...[...document.querySelectorAll('table')].map(table => table.getBoundingClientRect().right))"
+        assert opened.execute_script(widest) <= 718
+    finally:
+        opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_a_table_wider_than_its_place_says_so(opened):
+    wide = "return [...document.querySelectorAll('.scroll[data-wide]')].map(box => box.closest('section').id)"
+    assert not {"scores", "costs", "calibration", "crossover", "table"} & set(opened.execute_script(wide))
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    opened.refresh()
+    WebDriverWait(opened, WAIT_SECONDS).until(lambda d: "costs" in d.execute_script(wide))
+    hint = "return getComputedStyle(document.querySelector('#costs .scroll'), '::before').content"
+    assert "scroll sideways" in opened.execute_script(hint)
+    rows = "const box = document.querySelector('#costs .scroll'), name = box.querySelector('tbody th'); return name.offsetWidth / box.clientWidth"
+    assert opened.execute_script(rows) < 0.5  # the names stay in sight, and leave room for a number
 
 
 def test_dark_and_light_differ_and_charts_follow(opened):

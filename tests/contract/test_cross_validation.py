@@ -63,6 +63,18 @@ def test_every_labelled_image_is_tested_by_what_did_not_learn_from_it(place):
             assert len(material.draw(5, draw, part).rows) == 15
 
 
+@pytest.mark.parametrize(("having", "in_turn"), [(30, True), (2, False)])
+def test_folds_that_no_attribute_can_score_are_not_made(place, tmp_path, having, in_turn):
+    """Of 60 pictures with one attribute. Mutation: a study that stops in the fold where all or nobody has it."""
+    pictures = sorted((place / "labelled").rglob("*.png"))
+    lines = [f"{path},{int(number < having)}" for number, path in enumerate(pictures)]
+    (tmp_path / "marks.csv").write_text("\n".join(["path,zero", *lines]), encoding="utf-8")
+    data = {"unlabelled": str(place / "all"), "labelled": {"table": str(tmp_path / "marks.csv"), "labels": ["zero"]}}
+    material = gather(settings_of(place, data=data), None)
+    assert (material.rounds is not None) == in_turn
+    assert ("cannot be tested in turn" in material.remark) != in_turn
+
+
 def test_a_study_in_rounds_runs_goes_on_and_is_reported(place, tmp_path):
     settings, folder = settings_of(place), tmp_path / "study"
     finished = study_run.run(settings, folder, progress=Progress(quiet=True))

@@ -167,6 +167,62 @@ def test_an_extended_study_reuses_all_that_is_done(tiny, change):
     assert hashes(tiny) < hashes(cells_of(**change))
 
 
+def test_trials_leave_every_other_hash_as_it_was(tiny):
+    """Fails if anything of `tune` is in the content of a cell that it does not decide, or if trial 0 is not the row itself."""
+    tuned = cells_of(tune={"trials": 3})
+    for row in ("majority", "random", "simclr", "autoencoder"):
+        assert hashes(tuned, entry=row, trial=0) == hashes(tiny, entry=row), row
+    assert not hashes(tuned, entry="supervised") & hashes(tiny, entry="supervised"), "it searches inside its cells"
+    assert len(hashes(tuned, kind="pretrain", entry="simclr")) == 3 * len(hashes(tiny, kind="pretrain", entry="simclr"))
+    assert {cell.trial for cell in tuned if cell.entry in ("majority", "random", "supervised")} == {0}
+    trained = {row: hashes(tuned, entry=row) for row in ("simclr", "autoencoder")}
+    more = cells_of(tune={"trials": 5})
+    assert all(found < hashes(more, entry=row) for row, found in trained.items())  # more trials begin with the same
+
+
+def test_a_search_that_the_study_or_the_row_sets_is_kept():
+    """Mutation: the study's trials laid over them."""
+    methods = ["supervised", {"supervised": {"as": "own", "search": 5}}, "simclr"]
+    cells = cells_of(
+        methods=methods, protocols=["finetune", "head"], tune={"trials": 3}, evaluation={"head": {"search": 0}}
+    )
+    found = {
+        (cell.entry, cell.protocol): cell.work.config.search  # type: ignore[union-attr]
+        for cell in cells
+        if cell.kind == "evaluate"
+    }
+    assert found == {
+        ("supervised", "finetune"): 3, ("own", "finetune"): 5, ("simclr", "finetune"): 3, ("simclr", "head"): 0,
+    }  # fmt: skip
+
+
+def test_a_longer_search_knows_the_shorter_ones():
+    """Their trials are its first. Mutation: hashes of other settings than the number of trials."""
+    shorter, longer = (cells_of(methods=["supervised"], tune={"trials": count}) for count in (2, 4))
+    for cell, other in zip(shorter, longer, strict=True):
+        assert cell.hash == other.fewer_trials[1] and len(other.fewer_trials) == 3
+        assert cell.fewer_trials == other.fewer_trials[:1]
+
+
+@pytest.mark.parametrize("rate", [100.0, 250.0])
+def test_a_budget_in_seconds_is_images_by_the_rate_of_each_row(rate):
+    """Asked for what decides the rate alone: not for each seed, each trial or each fraction."""
+    asked = []
+
+    def measured(key: str, row: str, settings: RunSettings) -> float:
+        asked.append((key, row))
+        return rate
+
+    methods = ["simclr", {"simclr": {"as": "faster", "lr": 9, "epochs": 3}}, "autoencoder"]
+    changes = {"budget": {"seconds": 60}, "unlabelled": [0.5, 1.0], "tune": {"trials": 2}}
+    settings = validate({**TINY, "methods": methods, **changes}, "test")
+    cells = plan(settings, gather(settings, None), measured)
+    runs = [(cell.entry, cell.work) for cell in cells if isinstance(cell.work, RunSettings)]
+    assert len({key for key, _ in asked}) == 2 and {row for _, row in asked} == {"simclr", "autoencoder"}
+    for entry, run in runs:
+        assert entry == "faster" or run.images_seen == int(60 * rate / run.batch_size) * run.batch_size
+
+
 def test_seeds_and_draws_of_the_built_in_study():
     settings = read("digits")
     cells = plan(settings, gather(settings, None))
@@ -259,6 +315,7 @@ def test_overrides_reach_settings_parts_of_settings_and_rows(tmp_path):
         "draws={1: 3, all: 1}",
         "simclr.method.temperature=0.3",
         "labels=1,all",
+        "tune.trials=3",
     ]
     settings = read(str(study), config.parse_overrides(pairs))
     assert (settings.name, settings.seeds, settings.budget, settings.num_draws(1)) == (
@@ -267,6 +324,7 @@ def test_overrides_reach_settings_parts_of_settings_and_rows(tmp_path):
         {"images_seen": 900},
         3,
     )
+    assert settings.num_trials == 3 and validate(TINY, "test").num_trials == 1
     [simclr] = [entry for entry in settings.entries if entry.name == "simclr"]
     assert simclr.overrides == {"method.temperature": 0.3}
 

@@ -1,6 +1,7 @@
 """Every figure of report/, and the page they stand on.
 
-Mutations that must fail here: escaping off in _page (hostile names); a figure that facets (no width to give up); a
+Mutations that must fail here: a heading that skips a level; a table without caption; "test images" written into a caption; a
+plain space before a unit; labels at the ends of lines left where the lines end; a table on paper that ends at its box; escaping off in _page (hostile names); a figure that facets (no width to give up); a
 colour written as #rrggbb in a figure; MOST_DOTS or MOST_POINTS_OF_ALL without effect (size); a banner without its
 condition; `styles` by results instead of by the study file (a row changes its colour when it is the first to finish); a
 recipe without `views` or `method.`; var(--...) left in an exported SVG; thumbnails in another order than their ids.
@@ -14,16 +15,19 @@ from pathlib import Path
 
 import altair as alt
 import numpy as np
+import pandas as pd
 import pytest
 from markupsafe import Markup
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from selfstudy import catalog
 from selfstudy.errors import UserError
-from selfstudy.report import _chart, _page, write
+from selfstudy.report import _chart, _page, curves, plateau, write
+from selfstudy.report._design import design
 from selfstudy.report._figure import Figure
 from selfstudy.report._palette import NUM_CLASS_COLOURS, NUM_COLOURS, styles
-from selfstudy.report._table import Table
+from selfstudy.report._phrases import UNITS, typeset
+from selfstudy.report._table import TALL, Table
 from selfstudy.report._words import answer
 from selfstudy.study._record import StudyRecord
 from selfstudy.study._summary import Summary
@@ -31,11 +35,13 @@ from selfstudy.study.compare import summarise
 from tests.report_study import (
     HOSTILE,
     TRUTH,
+    write_along_study,
     write_attributes_study,
     write_backbones_study,
     write_fractions_study,
     write_full_study,
     write_hostile_study,
+    write_pages_study,
 )
 from tests.synthetic_study import ACCURACY, Truth, write_study
 
@@ -54,6 +60,8 @@ class Page(HTMLParser):
         self.attributes: list[tuple[str, str, str]] = []
         self.tags: list[str] = []
         self.text = ""
+        self.code = ""  # what stands in <code>, as it is to be copied
+        self.unnamed: list[str] = []  # pictures and cells of headings that a screen reader cannot tell
         self.feed(text)
         self.close()
         self.problems += [f"<{tag}> stays open" for tag in self.open]
@@ -61,18 +69,32 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.attributes += [(tag, name, value or "") for name, value in attrs]
+        named = dict(attrs)
+        if (tag == "svg" and "aria-hidden" not in named and not self.in_picture) or (
+            tag == "th" and "scope" not in named
+        ):
+            self.unnamed.append(self.get_starttag_text() or tag)
         if tag not in VOID:
-            self.open.append(tag)
+            self.open.append(
+                "picture" if tag == "div" and named.get("role") == "img" and named.get("aria-label") else tag
+            )
+
+    @property
+    def in_picture(self) -> bool:
+        """Whether the words of a chart stand for all that is in it."""
+        return "picture" in self.open
 
     def handle_startendtag(self, tag, attrs):
         self.tags.append(tag)
         self.attributes += [(tag, name, value or "") for name, value in attrs]
 
     def handle_endtag(self, tag):
-        if not self.open or self.open.pop() != tag:
+        if not self.open or self.open.pop() not in ((tag, "picture") if tag == "div" else (tag,)):
             self.problems.append(f"</{tag}> closes nothing")
 
     def handle_data(self, data):
+        if "code" in self.open:
+            self.code += data
         if not self.open or self.open[-1] not in ("script", "style"):
             self.text += data
 
@@ -95,6 +117,7 @@ def read(study, tmp_path_factory) -> dict[str, tuple[StudyRecord, Summary]]:
         "plateau": write_fractions_study(tmp_path_factory.mktemp("fractions") / "study"),
         "attributes": write_attributes_study(tmp_path_factory.mktemp("attributes") / "study"),
         "backbones": write_backbones_study(tmp_path_factory.mktemp("backbones") / "study"),
+        "learning_curves": write_along_study(tmp_path_factory.mktemp("along") / "study"),
     }
     folders["layers"] = folders["backbones"]
     records = {name: StudyRecord.read(folder) for name, folder in folders.items()}
@@ -182,6 +205,26 @@ def _without_results(tmp_path: Path) -> Path:
     return folder
 
 
+def test_learning_curves_show_every_point_every_asked_score_and_who_never_reached_it(read):
+    """By images and by seconds. Mutations: the ends alone; a level left out; a row that never reached it without the word."""
+    record, summary = read["learning_curves"]
+    images, seconds, table = catalog.find("report", "learning_curves", Figure)().draw(record, summary)
+    for panel, field in ((images, "images_seen"), (seconds, "seconds")):
+        found = _chart.specification(panel.content)
+        drawn = [line for lines in found["datasets"].values() for line in lines]
+        points = [line[field] for line in drawn if line.get("row") == "simclr"]
+        assert len(points) == 5 and points == sorted(points)
+        assert {line["row"] for line in drawn if "row" in line} == {"random", "supervised", "simclr", "byol"}
+        assert {line["mean"] for line in drawn if "row" not in line} == {0.8, 0.9999}
+        assert panel.alternative.count("simclr") == 1 and "all labels" in panel.heading
+    lines = {(line[0][0], line[3][0]): line for line in table.content.lines}
+    assert len(lines) == 4 * 2
+    assert lines["simclr", "80"][2][0] == "along training" and lines["simclr", "80"][4][1] < 600 * 128
+    assert lines["byol", "80"][2][0] == "at its end" and lines["byol", "80"][4][1] == 600 * 128
+    assert {line[4][0] for (_, level), line in lines.items() if level == "99.99"} == {"never"}
+    assert "never" in table.content.csv() and "Infinity" not in table.content.csv()
+
+
 # ---- colours
 
 
@@ -254,14 +297,14 @@ def test_the_page_has_all_it_must(page, text, study):
     assert len(ids) == len(set(ids))
     by_row = {name for name in FIGURES if catalog.find("report", name, Figure).by_row}
     assert set(ids) >= {"answer", "sure", "cost", "next", "rows", "troubles", "protocol", "repeat"}
-    assert set(ids) >= set(FIGURES) - by_row - {"plateau", "backbones", "layers"}
+    assert set(ids) >= set(FIGURES) - by_row - {"plateau", "backbones", "layers", "learning_curves"}
     assert set(ids) >= {f"row-autoencoder-{name}" for name in by_row - {"attributes"}}
     for target in page.values("href"):
         assert not target.startswith("#") or target[1:] in ids
     assert set(page.values("aria-labelledby")) <= set(ids)
     record = StudyRecord.read(study)
     for sentence in answer(summarise(record)):
-        assert sentence.replace(" %", "\N{NO-BREAK SPACE}%") in page.text
+        assert typeset(sentence) in page.text
     assert (study / "study.yaml").read_text(encoding="utf-8").strip() in page.text
     for words in ("Does pretraining pay", "scans/<torn>.png", "selfstudy report study", "2.10.0", "cross-validation"):
         assert words in page.text
@@ -269,6 +312,118 @@ def test_the_page_has_all_it_must(page, text, study):
     assert page.values("lang") == ["en"] and "viewport" in page.values("name")
     assert all(value for tag, name, value in page.attributes if tag == "img" and name == "alt")
     assert text.count("<h1") == 1 and "<main" in text and "<nav" in text and "<header" in text
+
+
+def test_whoever_cannot_see_the_page_is_told_as_much(page, text):
+    levels = [int(tag[1]) for tag in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert page.tags.count("table") == page.tags.count("caption") > 10
+    assert page.unnamed == []
+    for alternative in re.findall(r'<div class="chart" role="img" aria-label="([^"]*)"', text):
+        assert len(alternative.split()) >= 3
+    assert ":focus-visible" in STYLE
+
+
+def test_no_line_ends_between_a_number_and_its_unit(page, text):
+    assert typeset("+-19 points, 10 % of 5 s; 3 seeds, 2 pointers") == (
+        "\N{PLUS-MINUS SIGN}19\N{NO-BREAK SPACE}points, 10\N{NO-BREAK SPACE}% of 5\N{NO-BREAK SPACE}s; 3 seeds, 2 pointers"
+    )
+    words = page.text.replace(page.code, "")
+    for shown in re.sub(r"<(pre|code|style|script|svg)\b.*?</\1>", "", text, flags=re.DOTALL).split(">"):
+        assert not UNITS.search(shown.partition("<")[0]), shown
+    assert "\N{NO-BREAK SPACE}%" in words and "\N{NO-BREAK SPACE}" not in page.code
+
+
+def test_what_is_tested_has_its_own_name(tmp_path):
+    folder = write_pages_study(tmp_path / "study")
+    _, page = _written(folder)
+    record = StudyRecord.read(folder)
+    assert (record.unit, record.num_train) == ("page", 240)
+    said = re.sub(r"\s+", " ", " ".join([page.text, *page.values("aria-label", "alt")]))
+    assert "60 test pages" in said and "labelled pages per class" in said
+    assert not re.search(r"(test|labelled) images", said)
+    assert "one page is upside down." in said.lower()
+    [first, *_] = design(record)
+    assert first.startswith("The source of the images says which 60 of the labelled pages are tested")
+    splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
+    (folder / "splits.json").write_text(json.dumps({**splits, "dictated": False}), encoding="utf-8")
+    assert "in the proportions of the classes" in design(record)[0]
+    del splits["dictated"]  # of a study that began before it was kept
+    (folder / "splits.json").write_text(json.dumps(splits), encoding="utf-8")
+    assert (
+        "in the proportions of the classes" not in design(record)[0] and "Of 300 labelled pages 60" in design(record)[0]
+    )
+
+
+def test_labels_at_the_ends_of_lines_keep_apart(read):
+    assert _chart.spread_apart([0.5, 0.5, 0.5], 0.1) == pytest.approx([0.4, 0.5, 0.6])
+    assert _chart.spread_apart([0.9, 0.1, 0.14], 0.1) == pytest.approx([0.9, 0.07, 0.17])
+    found = _chart.spread_apart([0.3, 0.0, 0.02, 0.31, 0.05], 0.1)
+    assert np.diff(np.sort(found)).min() >= 0.1 - 1e-12 and np.argsort(found).tolist() == [1, 2, 4, 0, 3]
+    lines = {"entry": ["a", "a", "b", "b"], "share": [0.1, 1.0, 0.1, 1.0], "mean": [0.5, 0.8, 0.4, 0.801]}
+    moved = plateau._names_apart(pd.DataFrame(lines), [0.4, 0.9])
+    assert moved["entry"].tolist() == ["a", "b"] and moved["share"].tolist() == [1.0, 1.0]
+    pixels = (plateau.HEIGHT - 2 * plateau.PADDING) / 0.5
+    assert np.diff(moved["mean"]) * pixels == pytest.approx([plateau.LABEL_PIXELS])
+    [panel, *_] = catalog.find("report", "plateau", Figure)().draw(*read["plateau"])
+    words = next(layer for layer in _chart.specification(panel.content)["layer"] if layer["mark"]["type"] == "text")
+    assert words["mark"]["align"] == "left"
+
+
+@pytest.mark.parametrize(
+    ("losses", "kind", "least"),
+    [
+        ([0.5, 0.1, 0.04], "log", 0.0),
+        ([5.0, 3.0, 2.5], "", 0.0),
+        ([0.0, -0.5, -0.98], "", 0.0),
+        ([-0.9931, -0.9932], "", 0.019),
+        ([0.0, 0.0], "", 0.019),
+    ],
+    ids=["falls far", "falls", "negative", "hardly moves", "constant"],
+)
+def test_the_scale_of_a_loss_fits_it(losses, kind, least):
+    scale = curves._scale(pd.Series(losses)).to_dict()
+    assert scale.get("type", "") == kind
+    if least:
+        low, high = scale["domain"]
+        assert low < min(losses) and max(losses) < high and high - low > least
+
+
+def test_a_loss_that_was_measured_once_is_seen(read):
+    look = next(iter(styles(read[""][0]).values()))
+    once = pd.DataFrame(
+        {
+            "images_seen": [64, 128, 128],
+            "epoch": 1,
+            "seed": 0,
+            "part": ["training"] * 2 + ["held out"],
+            "loss": [2.0, 1.0, 1.5],
+        }
+    )
+    for losses, expected in ((once, 1), (once[:2], 0)):
+        layers = _chart.specification(curves._chart_of(losses, look))["layer"]
+        assert [layer["mark"].get("opacity") for layer in layers if layer["mark"]["type"] == "point"] == [0] + [
+            None
+        ] * expected
+
+
+def test_deletion_and_insertion_are_drawn(read):
+    panels = catalog.find("report", "explanations", Figure)().draw(*read[""])
+    [panel] = [panel for panel in panels if isinstance(panel.content, alt.LayerChart)]
+    [table] = _chart.specification(panel.content)["datasets"].values()
+    assert len(table) == 4 * 9 and len({line["what"] for line in table}) == 4
+    deleted = [line["score"] for line in table if line["what"] == "deleting what matters most"]
+    assert deleted == sorted(deleted, reverse=True) and "0.29 deleting what matters most" in panel.alternative
+
+
+def test_a_long_table_has_a_box_of_its_own_height_and_none_on_paper():
+    def table(count: int) -> str:
+        lines = [[("row", "row"), ("1", 1.0)]] * count
+        return str(Table(caption="All lines.", headers=["row", "score"], lines=lines, words=1, sortable=True).html())
+
+    assert 'class="scroll"' in table(TALL) and 'class="scroll tall"' in table(TALL + 1)
+    paper = STYLE[STYLE.index("@media print {") :]
+    assert re.search(r"\.scroll\.tall \{ max-height: none; overflow: visible;", paper)
 
 
 def test_the_answer_stands_before_the_figures(text):

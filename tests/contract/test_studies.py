@@ -335,7 +335,7 @@ def test_label_efficiency_in_miniature_has_the_curves_of_its_source(tmp_path):
     """S1: F1 against unlabelled data for each share of labels, where it is flat, and the time to 40 %."""
     words = ("evaluation={head: {images_seen: 320}}", "explain=[reconstructions]")
     page = miniature(tmp_path / "study", "label-efficiency", *words)
-    assert {"plateau", "time_to_accuracy", "accuracy", "crossover"} <= page.figures
+    assert {"plateau", "time_to_accuracy", "learning_curves", "accuracy", "crossover"} <= page.figures
     summary = json.loads((tmp_path / "study" / "summary.json").read_text(encoding="utf-8"))
     found = {(plateau["entry"], plateau["labels"]) for plateau in summary["plateaus"]}
     assert found == {(row, labels) for row in ("autoencoder", "simclr") for labels in ("0.01", "0.1")}

@@ -8,9 +8,11 @@ import pytest
 from selfstudy.report._amounts import crossover_text, plateau_text, saved_text
 from selfstudy.report._choices import agreement_text, winner_text
 from selfstudy.report._classes import rare_text, recall_text
+from selfstudy.report._conditions import conditions
 from selfstudy.report._findings import findings
 from selfstudy.report._first_screen import first_screen
 from selfstudy.report._times import times_text, trade_offs_text
+from selfstudy.report._verdicts import decide_text
 from selfstudy.report._words import answer
 from selfstudy.study._findings import ClassScore, ClassSupport, LabelsSaved, Plateau, PlateauStep, RankAgreement, TimeTo
 from selfstudy.study._record import StudyRecord
@@ -100,7 +102,7 @@ def crossover(**changes: Any) -> Crossover:
                 supervised_from=None,
                 catches_up={"estimate": 10.0, "low": 10.0, "high": None},
             ),
-            "That pretraining simclr is worth it is sure with no number of labels tried; by the means training from scratch is as good "
+            "With no number of labels tried is it sure that pretraining simclr is worth it; by the means training from scratch is as good "
             "with 10 labelled images already, though from 10 or fewer to more than 4,000 nothing is ruled out.",
         ),
         (
@@ -113,7 +115,7 @@ def crossover(**changes: Any) -> Crossover:
 )
 def test_the_crossover_word_by_word(found, expected):
     """Mutation: an end beyond the study printed as if it were measured."""
-    assert crossover_text(found) == expected
+    assert crossover_text(found, "image") == expected
 
 
 def test_labels_saved_word_by_word(summary):
@@ -121,7 +123,7 @@ def test_labels_saved_word_by_word(summary):
         a="simclr", b="supervised", labels="1", num_labels=10.0, score=0.861,
         needed={"estimate": 21.04, "low": 10.0, "high": 32.6}, confidence=0.95, fewest=10.0, most=4000.0,
     )  # fmt: skip
-    start = "The accuracy of 0.861 that simclr has with 10 labelled images takes training from scratch"
+    start = "To reach the accuracy of 0.861 that simclr has with 10 labelled images, training from scratch takes"
     assert saved_text(summary, saved) == f"{start} about 21 labelled images (10 or fewer to 33), 2.1 times as many."
     never = LabelsSaved(**{**saved, "needed": {"estimate": None, "low": 900.0, "high": None}})
     assert (
@@ -168,16 +170,48 @@ def test_rare_classes_are_printed_with_what_is_known_of_them(summary):
         row="simclr", protocol="linear", labels="all", name="shopping", support=22, num_cells=3, recall=0.5, low=0.31, high=0.69,
         confidence=0.95, precision=0.6, f1=0.55,
     )  # fmt: skip
-    assert recall_text(score) == (
+    assert recall_text(score, "image") == (
         "Of 22 test images of shopping simclr finds 50 % (31 to 69) with all labels; of what it calls so 60 % are, which is an F1 of 0.55."
     )
+
+
+def test_pages_are_called_pages(summary):
+    """Mutation: any sentence that says images whatever was tested."""
+    seen = {**summary["conditions"], "unit": "page", "transductive": True}
+    whole = {**summary, "conditions": seen, "winners": [winner()]}
+    sentences = [*answer(whole), *conditions(whole), *first_screen(whole).sure, *first_screen(whole).next]
+    sentences += [sentence for _, found in findings(whole) for sentence in found]
+    said = " ".join(sentences)
+    assert "test page" in said and "labelled page" in said
+    assert "test image" not in said and "labelled image" not in said
+    open_verdict = statement("simclr", "10", "undecided", (0.96, 0.963), -0.014, 0.008)
+    assert "1,300 more test pages would decide it" in decide_text(open_verdict, "page")
+
+
+def test_an_untrained_encoder_is_no_row_to_take(summary):
+    """Mutation: "take random", and how to get the model of it."""
+    candidates = [{"row": "random", "mean": 0.95, "num_cells": 6}, {"row": "simclr", "mean": 0.94, "num_cells": 6}]
+    ahead = statement("random", "10", "worse", (0.945, 0.963), -0.031, -0.005)
+    found = winner(row="random", candidates=candidates, against=[ahead])
+    [first, *others] = first_screen({**summary, "winners": [found], "crossovers": []}).next
+    assert first == (
+        "With 10 labels per class no pretrained row did better in cross-validation than random, an encoder that was never trained, so "
+        "nothing shows that pretraining taught anything: let the methods see more images (`budget`), try other views (`views`), and look "
+        "below whether training was healthy; until then take supervised, which is better there."
+    )
+    assert not any("selfstudy finish" in sentence for sentence in others)
+    assert winner_text(summary, found).startswith(
+        "With 10 labels per class no pretraining did better than random, an encoder that was never trained, the best of 2 rows in "
+    )
+    alone = winner(row="random", candidates=candidates[:1], against=[])
+    assert "take random: the best" in first_screen({**summary, "winners": [alone], "crossovers": []}).next[0]
 
 
 def test_time_to_accuracy_names_who_never_reached_it(summary):
     """Mutation: silence about who did not."""
     time = TimeTo(
         level=0.9, named=True, row="simclr", entry="simclr", unlabelled=1.0, labels="4", protocol="linear", mean=0.93, reached=True,
-        share_reached=1.0, images_seen=48000, seconds=38.0, cheapest=True,
+        share_reached=1.0, images_seen=48000, seconds=38.0, cheapest=True, measured="along training",
     )  # fmt: skip
     never = TimeTo(
         **{
@@ -190,10 +224,11 @@ def test_time_to_accuracy_names_who_never_reached_it(summary):
             "cheapest": False,
         }
     )
-    assert times_text({**summary, "times_to": [time, never]}) == [
+    found = times_text({**summary, "times_to": [time, never]})
+    assert found[0] == (
         "An accuracy of 0.9 was reached by simclr after 38 s (with 4 labels per class, 48,000 images seen); byol never reached it."
-    ]
-    assert times_text({**summary, "times_to": [never]}) == ["An accuracy of 0.9 was never reached by byol."]
+    )
+    assert times_text({**summary, "times_to": [never]})[0] == "An accuracy of 0.9 was never reached by byol."
 
 
 def test_agreement_word_by_word():

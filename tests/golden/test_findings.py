@@ -16,13 +16,14 @@ from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
 from selfstudy.evaluation import ATTRIBUTE_METRICS
 from selfstudy.rng import Rng
-from selfstudy.study._classes import effective_count, half_width, supports, wilson
+from selfstudy.study._classes import supports
 from selfstudy.study._comparison import Comparison
 from selfstudy.study._deviations import accuracy_deviations, auc_deviations, jackknife_blocks, jackknife_deviations
 from selfstudy.study._intervals import Component, Estimate, Grid, estimate_contrast, estimate_mean
 from selfstudy.study._labels import first_crossing
 from selfstudy.study._power import effective_groups
 from selfstudy.study._record import StudyRecord
+from selfstudy.study._shares import effective_count, half_width, share_spread, wilson
 from selfstudy.study._summary import Summary
 from selfstudy.study.compare import summarise
 from tests.reference import statistics
@@ -84,8 +85,8 @@ def test_wilson_is_scipys(hits, count):
 
 
 def test_twenty_two_images_are_nineteen_points():
-    assert round(100 * half_width(22)) == 19
-    assert round(100 * half_width(30)) == 17
+    assert round(100 * half_width(22, 0.95)) == 19
+    assert round(100 * half_width(30, 0.95)) == 17
 
 
 def test_class_scores_are_scikit_learns_and_their_interval_wilsons(tmp_path):
@@ -134,6 +135,53 @@ def test_where_all_images_fare_alike_a_group_is_one_image():
     estimate = Estimate(1.0, {"test": Component(1e-18, 1e-18, 10)})
     assert effective_count(estimate, 100, 10, 0.95) == 10
     assert wilson(1.0, 10, 0.95)[0] == pytest.approx(0.7225, abs=1e-4)
+
+
+def recalls_of(rng: np.random.Generator, num_classes: int, seed_sd: float) -> tuple[np.ndarray, list[Estimate]]:
+    """True recalls of classes of 50 images each, and what two seeds on two draws of labels show of them."""
+    centres, sources = rng.normal(0.9, 0.3, num_classes), 0.5 + seed_sd**2
+    truth = stats.norm.cdf(centres / (1 + sources) ** 0.5)
+    estimates = []
+    for centre in centres.tolist():
+        images, seeds, draws = rng.normal(0, 1, 50), rng.normal(0, seed_sd, (2, 1, 1)), rng.normal(0, 0.5, (1, 2, 1))
+        right = (centre + images + seeds + draws + rng.normal(0, 0.5, (2, 2, 50)) > 0).astype(float)
+        recall = right.mean(2)
+        cells = Grid(recall, (right - recall[..., None]) / 50, np.arange(2), np.broadcast_to([[0], [1]], (2, 2)))
+        estimates.append(estimate_mean(cells, MANY))
+    return truth, estimates
+
+
+@pytest.mark.parametrize("seed_sd", [0.0, 0.3])
+def test_two_seeds_give_intervals_that_neither_jump_nor_lie(seed_sd):
+    """Ten classes of 50 images. Mutation: each class by its own degree of freedom, when one interval in ten is 94 points wide."""
+    rng, covered, widths = np.random.default_rng(0), [], []
+    for _ in range(60):
+        truth, estimates = recalls_of(rng, 10, seed_sd)
+        for share, estimate in zip(truth, share_spread(estimates, [50] * 10), strict=True):
+            low, high = wilson(estimate.mean, effective_count(estimate, 50, 50, 0.95), 0.95)
+            covered.append(low <= share <= high)
+            widths.append(high - low)
+    assert np.mean(covered) >= 0.93
+    assert np.quantile(widths, 0.9) < 0.6
+
+
+def test_what_seeds_add_is_learned_from_all_classes():
+    """Shares of 0.2, 0.5 and 1, of ten images each. Mutations: the mean of the variances; degrees of freedom of one class."""
+    parts = {"seeds of a": Component(0.02, 0.03, 2), "test": Component(0.001, 0.001, 10)}
+    still = {"seeds of a": Component(0.0, 0.01, 2), "test": Component(0.002, 0.002, 10)}
+    all_found = {"seeds of a": Component(0.0, 0.0, 2), "test": Component(0.0, 0.0, 10)}
+    shares = (0.2, parts), (0.5, still), (1.0, all_found)
+    found = share_spread([Estimate(share, each) for share, each in shares], [10] * 3)
+    scales = [hits / 11 * (1 - hits / 11) for hits in (2.5, 5.5, 10.5)]
+    for estimate, scale, (_, each) in zip(found, scales, shares, strict=True):
+        seeds = estimate.components["seeds of a"]
+        assert (seeds.variance, seeds.mean_square) == pytest.approx(
+            (scale * 0.02 / sum(scales), scale * 0.04 / sum(scales))
+        )
+        assert seeds.count == 4 and estimate.components["test"] == each["test"]
+    alone = Estimate(0.2, parts)
+    [same] = share_spread([alone], [10])
+    assert same.variance == pytest.approx(alone.variance) and same.components["seeds of a"].count == 2
 
 
 def test_rare_classes_come_first_by_their_groups():

@@ -216,6 +216,26 @@ def test_a_round_puts_the_answers_of_its_folds_in_order(tiles):
     assert str(scores.chosen["C"]).count(",") >= 1
 
 
+def test_attributes_that_a_fold_cannot_score_are_named():
+    """The rare one is in three folds, the usual one in all. Mutations: unknown marks as "has not"; a fold of none scored."""
+    whole = random_set(3)
+    folds = rounds(whole, np.arange(150), 1, Rng.from_seed(0))
+    rare = np.where(folds[0] < 3, np.arange(150) % 2, 0).astype(np.int8)
+    usual = (np.arange(150) % 3 == 0).astype(np.int8)
+    usual[(folds[0] == 4) & (usual == 0)] = -1  # in the last fold nobody is known not to have it
+    marks = torch.from_numpy(np.stack([rare, usual], axis=1))
+    found = Rounds(
+        replace(whole, labels=marks, classes=("hat", "coat")), np.arange(150), np.zeros(150, dtype=np.int64), folds
+    )
+    assert found.constant[0].tolist() == [[False, False]] * 3 + [[True, False], [True, True]]
+    assert found.remark.endswith("hat (2), coat (1), of 5 folds") and not found.can_be_scored
+    known = marks.clone()
+    known[:, 1] = (torch.arange(150) % 3 == 0).to(torch.int8)
+    fine = replace(found, images=replace(found.images, labels=known))
+    assert fine.can_be_scored and fine.remark.endswith("hat (2), of 5 folds")
+    assert in_rounds(whole).can_be_scored and in_rounds(whole).remark == ""
+
+
 def test_nobody_of_a_tested_group_is_learned_from():
     """Unlabelled pictures of a tested group neither. Mutation: the fold's rows alone left out."""
     whole = random_set(2)

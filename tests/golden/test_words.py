@@ -48,9 +48,9 @@ def digits() -> Summary:
     return Summary(
         study="digits", question="", metric="accuracy", margin=0.01, complete=True, missing=[],
         conditions={
-            "data": "mnist5k", "num_train": 4000, "num_test_images": 1000, "num_test_groups": 1000, "classes": list("0123456789"),
+            "data": "mnist5k", "unit": "image", "num_train": 4000, "num_test_images": 1000, "num_test_groups": 1000, "classes": list("0123456789"),
             "image_size": 28, "backbones": ["conv4"], "protocols": ["linear", "knn"], "labels": ["1", "10", "all"],
-            "num_folds": 0, "transductive": False,
+            "num_folds": 0, "transductive": False, "trials": 1, "outside_budget": [],
         },
         rows=[
             RowCard(row=row, kind=kind, protocol="linear", num_runs=2, num_collapsed=0, num_failed=0)
@@ -71,7 +71,7 @@ def digits() -> Summary:
             {"row": "simclr", "pretraining_seconds": 184.0, "num_runs": 2, "evaluation_seconds": 9.0, "num_evaluations": 20, "seconds": 193.0},
             {"row": "supervised", "pretraining_seconds": 0.0, "num_runs": 0, "evaluation_seconds": 1300.0, "num_evaluations": 10, "seconds": 1300.0},
         ],
-        winners=[], test_classes=[], class_scores=[], labels_saved=[], plateaus=[], times_to=[], agreements=[], trade_offs=[],
+        winners=[], test_classes=[], class_scores=[], labels_saved=[], plateaus=[], learning_curves=[], times_to=[], agreements=[], trade_offs=[],
     )  # fmt: skip
 
 
@@ -106,7 +106,7 @@ def test_the_answer_word_by_word(digits):
         ),
         (
             statement("simclr", "total:200", "undecided", (0.951, 0.950), -0.062, 0.064),
-            "simclr and supervised cannot be told apart with 200 labels in total: 0.951 against 0.950, a difference of +0 points (-6 to +6); "
+            "simclr and supervised cannot be told apart with 200 labels in total: 0.951 against 0.950, a difference of 0 points (-6 to +6); "
             "about 3 more draws of the labels or 1,300 more test images would decide it.",
         ),
     ],
@@ -114,7 +114,7 @@ def test_the_answer_word_by_word(digits):
 )
 def test_each_verdict_word_by_word(found, expected):
     """Mutation: the sign of a loss left on its size."""
-    assert verdict_text(found) == expected
+    assert verdict_text(found, "image") == expected
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,10 @@ def test_each_verdict_word_by_word(found, expected):
 def test_what_would_decide_in_words(decide, expected):
     found = statement("simclr", "4", "undecided", (0.951, 0.950), -0.02, 0.02)
     names = ("further_draws", "further_seeds", "further_test_images", "times_everything")
-    assert decide_text({**found, "decide": {"half_width": 0.01, **dict(zip(names, decide, strict=True))}}) == expected
+    assert (
+        decide_text({**found, "decide": {"half_width": 0.01, **dict(zip(names, decide, strict=True))}}, "image")
+        == expected
+    )
 
 
 def test_an_end_of_an_interval_is_never_rounded_to_the_other_verdict():
@@ -226,7 +229,11 @@ def test_every_study_gets_three_clean_sentences(summary):
     """Mutations: an empty list joined, a None or a nan printed, a sentence split in two."""
     sentences = words.answer(summary)
     assert len(sentences) == 3
-    for sentence in [*sentences, *conditions(summary), *map(verdict_text, summary["statements"])]:
+    for sentence in [
+        *sentences,
+        *conditions(summary),
+        *(verdict_text(each, "image") for each in summary["statements"]),
+    ]:
         assert sentence.endswith(".") and ". " not in sentence
         assert not any(bad in sentence for bad in ("None", "nan", "  ", " ,", " ;", "()", "[", "{", ", and and"))
         assert sentence.isascii()  # every console prints it

@@ -6,6 +6,7 @@ import os
 import random
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 from selfstudy import catalog
 from selfstudy.images import ImageSet, load
 from selfstudy.progress import Progress
-from selfstudy.training import pretrain, resolve
+from selfstudy.training import along, pretrain, resolve
 from tests.learns.gates import is_due
 from tests.method_task import needs, overrides
 
@@ -29,7 +30,7 @@ KILLS, STEPS = 5, 4 * (1797 * 95 // 100 // 32)
 CONTEXT = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
 
 
-def run(method: str, folder: Path, checkpoint_seconds: float) -> None:
+def run(method: str, folder: Path, checkpoint_seconds: float, keep_at: Sequence[float] = ()) -> None:
     """A short run on scikit-learn's digits, the same whoever calls."""
     torch.set_num_threads(1)
     images = pictures(method)
@@ -42,6 +43,7 @@ def run(method: str, folder: Path, checkpoint_seconds: float) -> None:
         progress=Progress(quiet=True),
         device=torch.device("cpu"),
         checkpoint_seconds=checkpoint_seconds,
+        keep_at=keep_at,
     )
 
 
@@ -66,13 +68,16 @@ def _preloaded():
     "method", [method for method in catalog.names("methods") if method in ALWAYS or is_due(method)]
 )
 def test_killed_run_ends_in_the_same_bits(method: str, tmp_path: Path):
-    """Mutation: leaving the optimiser, the teacher or the step out of the checkpoint; a sampler that starts anew."""
+    """Mutation: leaving the optimiser, the teacher or the step out of the checkpoint; a sampler that starts anew.
+
+    The killed run keeps its encoders on the way, the whole one does not: a method whose `encoder` draws or changes anything.
+    """
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     run(method, whole, 1e9)
 
     moments = random.Random(f"kill {method}")
     for target in sorted(moments.sample(range(1, STEPS - 20), KILLS)):
-        process = CONTEXT.Process(target=run, args=(method, broken, 0.0))
+        process = CONTEXT.Process(target=run, args=(method, broken, 0.0, along.SHARES))
         process.start()
         while process.exitcode is None and _step_reached(broken) < target:
             time.sleep(0.005)
@@ -80,7 +85,7 @@ def test_killed_run_ends_in_the_same_bits(method: str, tmp_path: Path):
         assert process.exitcode is None, "the run was too short to be killed on its way"
         process.kill()
         process.join()
-    run(method, broken, 0.0)
+    run(method, broken, 0.0, along.SHARES)
     assert (broken / "encoder.safetensors").read_bytes() == (whole / "encoder.safetensors").read_bytes()
     assert _logged(broken) == _logged(whole)
     assert not (broken / "checkpoint").exists()

@@ -1,6 +1,6 @@
 """Random search over learning rate, weight decay and class weights, by cross-validation inside the label budget.
 
-Source  Bergstra, Bengio, JMLR 2012: at equal cost random trials find better settings than a grid.
+Source  training/trials.py has the rule, which is that of pretraining too; class weights are drawn beside it.
 Fair    the trials are the same for every row and every draw of the labels: they follow from their number and the recipe.
         Every trial is trained once for each of the five folds; below 5 labels per class the recipe is taken as it is.
 """
@@ -21,10 +21,9 @@ from selfstudy.evaluation._protocol import Budget
 from selfstudy.evaluation._trained import TrainingSettings, Weighting
 from selfstudy.progress import Progress
 from selfstudy.rng import Rng
+from selfstudy.training.trials import varied
 
 RECIPE = "fixed: the recipe, last epoch"
-LR_FACTOR = 10.0  # a decade to either side of the recipe's rate, on a logarithmic scale
-WEIGHT_DECAYS = (1e-4, 1e-1)  # the recipes of methods/ lie between; logarithmic too
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +43,10 @@ def trials(settings: TrainingSettings) -> list[Trial]:
     """The recipe, then `search` - 1 random ones; more trials begin with the same ones."""
     first: Weighting = "balanced" if settings.class_weight == "balanced" else "none"
     found = [Trial(settings.lr, settings.weight_decay, first)]
-    low, high = np.log10(WEIGHT_DECAYS)
     for number in range(1, settings.search):
-        draw = Rng.from_seed(0).fork("search", number).numpy().uniform(size=3)
-        weight: Weighting = first
-        if settings.class_weight == "choose" and draw[2] < 0.5:
-            weight = "balanced"
-        lr = settings.lr * LR_FACTOR ** (2 * draw[0] - 1)
-        found.append(Trial(float(f"{lr:.3g}"), float(f"{10 ** (low + (high - low) * draw[1]):.3g}"), weight))
+        lr, weight_decay, other = varied(number, settings.lr)
+        weight: Weighting = "balanced" if settings.class_weight == "choose" and other < 0.5 else first
+        found.append(Trial(lr, weight_decay, weight))
     return found
 
 

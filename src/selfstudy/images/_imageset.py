@@ -11,8 +11,12 @@ import torch
 from torch import Tensor
 
 from selfstudy.encoder import Feed, Fit, Tiles, match_channels
-from selfstudy.images._pixels import StoredPixels
+from selfstudy.images._order import order_of, rows_of_a_shard, spread
+from selfstudy.images._pixels import LazyPixels, histogram_of
+from selfstudy.rng import Rng
 from selfstudy.types import Batch, DataCard, Pixels
+
+STATISTICS_ROWS = 2048  # of a streamed set: their mean is within 0.01 of the set's, as pictures' means deviate by 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class ImageSet:
     name: str  # the source as the user wrote it
     images: Pixels  # uint8 [N, C, S', S'], S' >= image_size, in memory or on the disk; C is 1 if every picture is grey
     image_size: int  # pixels a side of what an encoder will see
-    ids: np.ndarray  # str [N], from content, unique; they name the row for ever
+    ids: np.ndarray  # str [N], from content (streamed: from the place in a shard), unique; they name the row for ever
     groups: np.ndarray  # str [N]: page, product, person; by default the content, so that copies stay together
     paths: np.ndarray  # str [N]: where each came from, for people; decides nothing
     labels: Tensor | None = (
@@ -41,11 +45,12 @@ class ImageSet:
     pages: np.ndarray | None = None  # str [N]: the picture that each row was cut from; None where a row is a picture
     folds: tuple[np.ndarray, ...] = ()  # published draws of labels: the ids of each
     looks: np.ndarray | None = None  # int64 [N]: perceptual hashes, where near-duplicates may be among the rows
+    shards: np.ndarray | None = None  # int64 [N]: where pictures are streamed, the shard that each lies in
     fit: Fit = "crop"  # how pictures that are not square were made square
     tiles: Tiles | None = None  # how pages were cut
     levels: tuple[tuple[float, float], ...] = ()  # of each channel: what became black and white, above 8 bits
     notes: tuple[str, ...] = ()  # what whoever reads the results should know of these images
-    skipped: Sequence[Skipped] = ()
+    skipped: Sequence[Skipped] = ()  # of streamed pictures it grows as they are read
     ignored: int = 0  # hidden files, and files that are no pictures by their names
 
     def __len__(self) -> int:
@@ -59,6 +64,11 @@ class ImageSet:
     @property
     def channels(self) -> int:
         return self.images.shape[1]
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether pictures are decoded each time they are asked for, so that it pays to ask before they are needed."""
+        return self.shards is not None and isinstance(self.images, LazyPixels)
 
     @property
     def card(self) -> DataCard:
@@ -94,13 +104,26 @@ class ImageSet:
         labels = None if self.labels is None else self.labels[rows]
         return Batch(self.images[rows], rows, labels)
 
+    def order(self, rng: Rng) -> Tensor:
+        """Int64 [N]: every row once, at random; where pictures are streamed, from few shards at a time."""
+        return rng.permutation(len(self)) if self.shards is None else order_of(self.shards, rng)
+
+    def expect(self, rows: Tensor) -> None:
+        """Be told the order in which pictures will be asked for from now on: the next shards are fetched meanwhile."""
+        if self.shards is not None and isinstance(self.images, LazyPixels):
+            self.images.expect(rows[: self._rows_of_a_shard].numpy())
+
+    @cached_property
+    def _rows_of_a_shard(self) -> int:
+        return 0 if self.shards is None else rows_of_a_shard(self.shards)
+
     def select(self, rows: np.ndarray) -> "ImageSet":
         """The set of the rows at int64 positions `rows`, in that order. Classes stay, so labels mean the same."""
         rows = np.ascontiguousarray(rows, dtype=np.int64)
         positions = torch.from_numpy(rows)
         return replace(
             self,
-            images=self.images.take(rows) if isinstance(self.images, StoredPixels) else self.images[positions],
+            images=self.images.take(rows) if isinstance(self.images, LazyPixels) else self.images[positions],
             ids=self.ids[rows],
             groups=self.groups[rows],
             paths=self.paths[rows],
@@ -108,13 +131,14 @@ class ImageSet:
             parts=None if self.parts is None else self.parts[rows],
             pages=None if self.pages is None else self.pages[rows],
             looks=None if self.looks is None else self.looks[rows],
+            shards=None if self.shards is None else self.shards[rows],
         )
 
     def with_channels(self, channels: int) -> "ImageSet":
         """The same with grey repeated to `channels`. Raises UserError for what cannot be."""
         if self.channels == channels:
             return self
-        if isinstance(self.images, StoredPixels) and self.channels == 1:
+        if isinstance(self.images, LazyPixels) and (self.channels == 1 or self.shards is not None):
             return replace(self, images=self.images.with_channels(channels))
         return replace(self, images=match_channels(self.images[:], channels))
 
@@ -128,13 +152,14 @@ def channel_statistics(images: ImageSet, rows: np.ndarray) -> tuple[tuple[float,
     """Mean and standard deviation of each channel over the rows' pixels, with values in [0, 1].
 
     Sums are exact integers from a histogram, so the result depends neither on the order of the rows nor on the device.
-    A constant channel gets the deviation of one grey level (1/255), so that dividing by it is safe.
+    A constant channel gets the deviation of one grey level (1/255), so that dividing by it is safe. Of streamed pictures a
+    sample is read.
     """
-    counts = np.zeros((images.channels, 256), dtype=np.int64)
-    for chunk in np.array_split(np.ascontiguousarray(rows, dtype=np.int64), max(1, len(rows) // 1024)):
-        pixels = images.images[torch.from_numpy(chunk)]
-        for channel in range(images.channels):
-            counts[channel] += torch.bincount(pixels[:, channel].flatten(), minlength=256).numpy()
+    if images.shards is not None:
+        rows = spread(images.shards, rows, STATISTICS_ROWS)
+    counts = (
+        images.images.histogram(rows) if isinstance(images.images, LazyPixels) else histogram_of(images.images, rows)
+    )
     means, deviations = [], []
     for histogram in counts.tolist():
         number = sum(histogram)

@@ -19,6 +19,7 @@ from selfstudy.images._colours import Unusable
 from selfstudy.images._imageset import ImageSet, Skipped
 from selfstudy.images._source import File, Listing, Source, expand, natural_order, printable
 from selfstudy.images._squares import Recipe, to_common_size
+from selfstudy.images._stream import Damage, Streamed, StreamedPixels
 from selfstudy.progress import Progress
 from selfstudy.types import Pixels
 
@@ -61,8 +62,9 @@ def load(
 
     Pictures are stored square at up to 1.15 x the image size, those of files in the store on the disk. An id is the hash of
     the file's bytes (or of the array), so neither path nor image size decides it; exact copies get a suffix and share their
-    group, as do near-duplicates where the source may have some. Files that cannot be read are in `.skipped`. Raises
-    UserError if their share is above `most_unreadable`, and for any mistake in the source.
+    group, as do near-duplicates where the source may have some. Files that cannot be read are in `.skipped`. Of streamed
+    pictures a sample is read; their ids are places, and `.skipped` grows while others are read. Raises UserError if the share
+    of unreadable files is above `most_unreadable`, and for any mistake in the source.
     """
     reading = _reading(options)
     progress = progress or Progress(quiet=True)
@@ -76,10 +78,12 @@ def load(
     recipe = Recipe(
         most=_decode.largest_side(reading.image_size), fit=reading.fit, tiles=reading.tiles, channels=reading.channels
     )
+    if isinstance(pictures, Streamed):
+        return _streamed(name, pictures, listing, reading, recipe, labelled, progress)
     if isinstance(pictures, np.ndarray):
         found = _from_arrays(name, pictures, recipe, reading)
     else:
-        recipe = replace(recipe, levels=_levels_for(pictures, listing, reading))
+        recipe = replace(recipe, levels=_levels_for(pictures, listing.parts, reading))
         found = _from_files(pictures, recipe, reading, progress)
     skipped = [*listing.skipped, *found.skipped]
     _check_readable(name, len(found.contents), skipped, reading.most_unreadable)
@@ -139,14 +143,46 @@ def _from_files(files: Sequence[File], recipe: Recipe, reading: Reading, progres
     )  # fmt: skip
 
 
-def _levels_for(files: Sequence[File], listing: Listing, reading: Reading) -> tuple[tuple[float, float], ...]:
+def _levels_for(files: Sequence[File], parts: Sequence[str], reading: Reading) -> tuple[tuple[float, float], ...]:
     match reading.levels:
         case "full":
             return ()
         case "percentiles":
-            return _levels.measure(files, listing.parts, reading.channels) if files else ()
+            return _levels.measure(files, parts, reading.channels) if files else ()
         case levels:
             return levels
+
+
+def _streamed(
+    name: str,
+    source: Streamed,
+    listing: Listing,
+    reading: Reading,
+    recipe: Recipe,
+    labelled: bool,
+    progress: Progress,
+) -> ImageSet:
+    """Rows in the order of their shards, whose order follows from what is in them. A sample of the pictures is read."""
+    if reading.tiles is not None:
+        raise UserError(f"tiles are cut when pictures are stored, but {name} is streamed: leave out tiles or stream")
+    parts = np.array(listing.parts) if len(listing.parts) else None
+    known = source.sample(np.arange(len(source)) if parts is None else np.flatnonzero(parts != "test"))
+    recipe = replace(recipe, levels=_levels_for([source.file(row) for row in known.tolist()], (), reading))
+    skipped = list(listing.skipped)  # which grows
+    pixels = StreamedPixels.open(source, recipe, Damage(name, reading.most_unreadable, labelled, skipped))
+    shelf, channels = source.shelf, "grey" if pixels.kind == 1 else f"of {pixels.kind} channels"
+    gigabytes = f"{shelf.num_bytes / 1e9:,.3g} GB"
+    progress.say(f"{name}: {len(source):,} pictures are streamed from {len(shelf.shards):,} shards ({gigabytes})")
+    note = (
+        f"The pictures of {name} are streamed and known by their places in shards, so near-duplicates, and copies in other "
+        f"sets, are not looked for; by a sample of them they are taken to be {channels}."
+    )
+    images = ImageSet(
+        name=name, images=pixels, image_size=reading.image_size, ids=source.ids, groups=source.contents, paths=source.names,
+        parts=parts, shards=source.shards, fit=reading.fit, levels=recipe.levels, notes=(note,), skipped=skipped,
+        ignored=listing.ignored,
+    )  # fmt: skip
+    return _with_labels(images, listing, listing.labels, np.arange(len(source))) if labelled else images
 
 
 def find(source: str | Path | Mapping[str, object]) -> Source:
@@ -160,6 +196,10 @@ def find(source: str | Path | Mapping[str, object]) -> Source:
         return _make(word, {word: place} if colon else {})
     if not text.strip():
         raise UserError(f"data is empty.{nearest(text, known)}")
+    if text.startswith("{"):
+        raise UserError(
+            f'{printable(text)} cannot be read as settings: put what holds braces or commas into quotes, as in {{wds: "PATTERN"}}'
+        )
     path = expand(text)
     if os.path.isdir(path):  # unlike Path.is_dir it bears names too long for the system
         return _make("folder", {"folder": path})

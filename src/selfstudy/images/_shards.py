@@ -1,26 +1,26 @@
-"""Shards on the disk: what a pattern means, shards of elsewhere fetched once, and where their members lie."""
+"""Shards: what a pattern means, shards of elsewhere fetched through the library, and the samples that lie in one."""
 
-import contextlib
 import glob
 import hashlib
-import json
 import os
 import re
 import shutil
-import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from selfstudy import files
-from selfstudy.errors import RunError, UserError
-from selfstudy.images import _store
+from selfstudy.errors import UserError
+from selfstudy.images._index import Member, folder, index_of, read
 from selfstudy.images._source import Encoded, expand, printable
 from selfstudy.progress import Progress
 
+# What the library raises where a shard of elsewhere cannot be had.
+FETCH_ERRORS = (OSError, ValueError, RuntimeError)
 
-def local_shards(pattern: str) -> list[Path]:
-    """The shards that a pattern names, in its order: {000..099} counts, * and ? match local names, :: joins patterns."""
+
+def places_of(pattern: str) -> list[Path | str]:
+    """Paths of shards on the disk and URLs of others, in a pattern's order: {000..099} counts, * and ? match local names,
+    :: joins patterns."""
     try:
         from webdataset.shardlists import expand_urls
     except ImportError:
@@ -30,124 +30,105 @@ def local_shards(pattern: str) -> list[Path]:
         urls: list[str] = expand_urls(pattern)
     except (ValueError, KeyError) as error:  # unbalanced braces; a variable that is not set
         raise UserError(f"wds: the pattern {printable(pattern)} cannot be expanded: {printable(error)}") from None
-    remote = [url for url in urls if _is_remote(url)]
-    fetched = _fetch(remote) if remote else {}
-    shards = list[Path]()
+    places = list[Path | str]()
     for url in urls:
-        if url in fetched:
-            shards.append(fetched[url])
+        if re.match(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:", url):  # two letters or more: C: is a drive
+            places.append(url)
             continue
         path = expand(url.removeprefix("file://").removeprefix("file:"))
         found = [path] if path.is_file() else sorted(map(Path, glob.glob(str(path))))
         if not found or not found[0].is_file():
             problem = "is a folder: write FOLDER/*.tar" if path.is_dir() else "does not exist"
             raise UserError(f"wds: the shard {printable(path)} {problem}")
-        shards += found
-    return shards
+        places += found
+    return places
 
 
-def _is_remote(url: str) -> bool:
-    return re.match(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:", url) is not None  # two letters or more: C: is a drive
+def local_shards(pattern: str) -> list[Path]:
+    """The shards that a pattern names, all on the disk. Those of elsewhere are fetched into the cache, once."""
+    places = places_of(pattern)
+    fetched = _fetch_all([place for place in places if isinstance(place, str)])
+    return [fetched[place] if isinstance(place, str) else place for place in places]
 
 
-def _fetch(urls: list[str]) -> dict[str, Path]:
-    """Shards of elsewhere, through the library, into the cache. One that is there is not fetched again."""
-    from webdataset.cache import FileCache
-
-    folder = _folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    cache = FileCache(cache_dir=str(folder), url_to_name=_cache_name, validator=None)
-    missing = [url for url in urls if not (folder / _cache_name(url)).is_file()]
-    found = {url: folder / _cache_name(url) for url in urls}
-    with Progress(quiet=not missing) as progress:
-        free = shutil.disk_usage(folder).free
-        progress.say(f"fetching {len(missing)} shards once, into {folder} ({free / 1e9:,.0f} GB are free)")
+def _fetch_all(urls: Sequence[str]) -> dict[str, Path]:
+    found = {url: folder() / cache_name(url) for url in urls}
+    missing = [url for url, path in found.items() if not path.is_file()]
+    if not missing:
+        return found
+    folder().mkdir(parents=True, exist_ok=True)
+    with Progress() as progress:
+        free = shutil.disk_usage(folder()).free
+        progress.say(f"fetching {len(missing)} shards once, into {folder()} ({free / 1e9:,.0f} GB are free)")
         progress.start("fetch", len(missing), "shards")
         num_bytes = 0
         for done, url in enumerate(missing, 1):
             try:
-                cache.get_file(url)
-            except (OSError, ValueError, RuntimeError) as error:
-                reason = printable(str(error).strip() or type(error).__name__)
+                fetch(url, folder())
+            except FETCH_ERRORS as error:
                 raise UserError(
-                    f"wds: the shard {printable(url)} cannot be fetched ({reason}); what was fetched is kept in {folder}"
+                    f"wds: the shard {printable(url)} cannot be fetched ({reason_of(error)}); what was fetched is kept "
+                    f"in {folder()}"
                 ) from None
-            finally:
-                (folder / f"{_cache_name(url)}.temp{os.getpid()}").unlink(missing_ok=True)  # what the library leaves
             num_bytes += found[url].stat().st_size
             progress.update(done, f"{num_bytes / 1e6:,.0f} MB")
         progress.finish(f"fetched {len(missing)} shards, {num_bytes / 1e6:,.0f} MB")
     return found
 
 
-def _folder() -> Path:
-    return _store.place().parent / "shards"
+def fetch(url: str, into: Path) -> None:
+    """A shard of elsewhere into a folder, as `cache_name` says; whole or not at all. Raises what FETCH_ERRORS names."""
+    from webdataset.cache import FileCache
+
+    into.mkdir(parents=True, exist_ok=True)
+    try:
+        FileCache(cache_dir=str(into), url_to_name=cache_name, validator=None).get_file(url)
+    finally:
+        (into / f"{cache_name(url)}.temp{os.getpid()}").unlink(missing_ok=True)  # what the library leaves
 
 
-def _cache_name(url: str) -> str:
+def reason_of(error: BaseException) -> str:
+    return printable(str(error).strip() or type(error).__name__)
+
+
+def cache_name(url: str) -> str:
     """Readable, and different for every URL."""
     digest = hashlib.blake2b(url.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
+    return f"{digest}-{name_of(url)}"
+
+
+def name_of(url: str) -> str:
+    """The file name of a shard of elsewhere, as far as its URL tells."""
     names = re.findall(r"[\w.-]+\.tar", url) or ["shard.tar"]  # a command may go on behind the name
-    return f"{digest}-{names[-1][-80:]}"
+    return str(names[-1][-80:])
 
 
 def members_of(shard: Path) -> Mapping[str, Mapping[str, Encoded]]:
     """Samples by key, and their members by kind, in the order of the shard. Raises UserError if it is not whole."""
-    from webdataset.tariterators import base_plus_ext
-
     facts = shard.stat()
     place, stamp = printable(shard.absolute()), f"{facts.st_size}:{facts.st_mtime_ns}"
-    samples: dict[str, dict[str, Encoded]] = {}
-    for name, offset, size in _index(shard, f"{place} {stamp}", facts.st_size):
+
+    def encoded(member: Member) -> Encoded:
+        name, offset, size = member
+        return Encoded(name=f"{place}/{printable(name)}", stamp=stamp, read=partial(read, shard, offset, size))
+
+    samples = grouped(index_of(shard, f"{place} {stamp}").members, shard)
+    return {key: {kind: encoded(member) for kind, member in kinds.items()} for key, kinds in samples.items()}
+
+
+def grouped(members: Sequence[Member], shard: Path | str) -> Mapping[str, Mapping[str, Member]]:
+    """Samples by key, and their members by kind, in the order of a shard. Raises UserError for one that holds none."""
+    from webdataset.tariterators import base_plus_ext
+
+    samples: dict[str, dict[str, Member]] = {}
+    for name, offset, size in members:
         key, kind = base_plus_ext(name)
         if not key or name.rpartition("/")[2].startswith(("__", ".")):
             continue  # hidden files, and the library's own notes
         if kind in samples.setdefault(key, {}):
             raise UserError(f"the shard {printable(shard)} holds {printable(name)} twice: make it again")
-        read = partial(_read, shard, offset, size)
-        samples[key][kind] = Encoded(name=f"{place}/{printable(name)}", stamp=stamp, read=read)
+        samples[key][kind] = name, offset, size
     if not samples:
         advice = "fetch or make it again, or leave it out of the pattern"
         raise UserError(f"the shard {printable(shard)} is empty: {advice}")
     return samples
-
-
-def _index(shard: Path, identity: str, num_bytes: int) -> list[tuple[str, int, int]]:
-    """Name, first byte and size of every file in a shard. Walking the headers takes seconds: it is done once."""
-    digest = hashlib.blake2b(identity.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
-    known = _folder() / "index" / f"{digest}.json"
-    with contextlib.suppress(OSError, ValueError):  # not there, or cut short
-        return json.loads(known.read_text(encoding="utf-8"))
-    end, found = 0, list[tuple[str, int, int]]()
-    try:
-        with tarfile.open(shard, "r:") as archive:
-            for member in archive:
-                end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-                if member.isreg():
-                    found.append((member.name, member.offset_data, member.size))
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise UserError(_advice(shard, num_bytes, str(error))) from None
-    if _read(shard, end, tarfile.BLOCKSIZE).strip(b"\0") or end > num_bytes:
-        raise UserError(_advice(shard, num_bytes, f"after byte {end} no file begins"))  # where tarfile just stops
-    with contextlib.suppress(OSError, RunError):  # a cache that cannot be written: then it is walked again next time
-        known.parent.mkdir(parents=True, exist_ok=True)
-        files.write_text(known, json.dumps(found))  # names that are no text stay what they are: as escapes
-    return found
-
-
-def _advice(shard: Path, size: int, reason: str) -> str:
-    with shard.open("rb") as file:
-        head = file.read(4)
-    if head[:2] == b"\x1f\x8b" or head == b"\x28\xb5\x2f\xfd":  # gzip, zstandard
-        return f"the shard {printable(shard)} is compressed as a whole: unpack it to a plain .tar"
-    if not size:
-        return (
-            f"the shard {printable(shard)} is empty (0 bytes): fetch or make it again, or leave it out of the pattern"
-        )
-    return f"the shard {printable(shard)} is damaged or cut short ({printable(reason)}): delete it, then fetch or make it again"
-
-
-def _read(path: Path, offset: int, size: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(size)

@@ -7,11 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from selfstudy.images._imageset import Skipped
+
+if TYPE_CHECKING:
+    from selfstudy.images._stream import Streamed
 
 # Names of parts as people write them. Choices are made by cross-validation inside the label budget, so a validation
 # part is there to learn from.
@@ -29,6 +32,7 @@ class Encoded:
     name: str  # for people
     stamp: str  # changes when the bytes may have changed: where it lies, the size and time of the file it lies in
     read: Callable[[], bytes]  # the bytes of an image file, from any thread
+    place: tuple[int, int] = (0, 0)  # of a member of a shard: its first byte there, and how many
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,8 @@ File = Path | Encoded | Stack
 class Listing:
     """What a source found. Row i of every field is picture i; an empty field: the source has no such thing."""
 
-    # Uint8 [N, H, W] or [N, H, W, 3], or the files, or what makes the former for an image size
-    pictures: np.ndarray | Sequence[File] | Callable[[int], np.ndarray]
+    # Uint8 [N, H, W] or [N, H, W, 3], or the files, or what makes the former for an image size; or places in shards
+    pictures: "np.ndarray | Sequence[File] | Callable[[int], np.ndarray] | Streamed"
     labels: Sequence[str] = ()  # one class each; "" where missing
     attributes: Sequence[str] = ()  # instead of labels: the names of A attributes, each of which a picture has or not
     marks: np.ndarray | None = None  # int8 [N, A] beside `attributes`: 1 has it, 0 has it not, -1 unknown

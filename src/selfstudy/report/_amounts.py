@@ -9,46 +9,44 @@ from selfstudy.report._phrases import (
     points_text,
     sentence_of,
 )
-from selfstudy.report._reading import SCRATCH, metric_text
+from selfstudy.report._reading import SCRATCH, metric_text, unit_of
 from selfstudy.study._findings import LabelRange, LabelsSaved, Plateau, PlateauStep
 from selfstudy.study._summary import Crossover, Summary
 
 
-def crossover_text(crossover: Crossover) -> str:
-    """Up to how many labels pretraining pays, and from how many on training from scratch is as good."""
+def crossover_text(crossover: Crossover, unit: str) -> str:
+    """Up to how many labels pretraining pays, and from how many on training from scratch is as good; `unit` has a label."""
     a, found = crossover["a"], crossover["catches_up"]
     if crossover["pays_up_to"] is not None:
         first = f"pretraining {a} is worth it up to {labels_text([crossover['pays_up_to']])} for sure"
     elif crossover["better_at"]:
         first = f"pretraining {a} is worth it {at_labels(crossover['better_at'])} for sure, though not with fewer"
     else:
-        first = f"that pretraining {a} is worth it is sure with no number of labels tried"
+        first = f"with no number of labels tried is it sure that pretraining {a} is worth it"
     last = ""
     if crossover["supervised_from"] is not None:
         last = f"; {SCRATCH} is as good or better for sure from {labels_text([crossover['supervised_from']])} on"
     if found["estimate"] is None:
-        means = f"by the means {SCRATCH} does not catch up with {_images(crossover['most'])}"
+        means = f"by the means {SCRATCH} does not catch up with {_labelled(crossover['most'], unit)}"
     elif found["estimate"] <= crossover["fewest"]:
-        means = f"by the means {SCRATCH} is as good with {_images(crossover['fewest'])} already"
+        means = f"by the means {SCRATCH} is as good with {_labelled(crossover['fewest'], unit)} already"
     else:
-        means = f"by the means {SCRATCH} catches up at {_roughly(found['estimate'])}"
+        means = f"by the means {SCRATCH} catches up at {_roughly(found['estimate'], unit)}"
     return sentence_of(f"{first}{last}; {means}{_ends(found, crossover['fewest'], crossover['most'])}")
 
 
 def saved_text(summary: Summary, saved: LabelsSaved) -> str:
     """How many labels training from scratch needs for the same score."""
-    needed, have = saved["needed"], saved["num_labels"]
-    start = (
-        f"the {metric_text(summary)} of {saved['score']:.3f} that {saved['a']} has with {_images(have)} takes {SCRATCH}"
-    )
+    needed, have, labelled = saved["needed"], saved["num_labels"], unit_of(summary)
+    start = f"to reach the {metric_text(summary)} of {saved['score']:.3f} that {saved['a']} has with {_labelled(have, labelled)}, {SCRATCH} takes"
     ends = _ends(needed, saved["fewest"], saved["most"])
     if needed["estimate"] is None:
-        return sentence_of(f"{start} more than {_images(saved['most'])}, the most that were tried{ends}")
+        return sentence_of(f"{start} more than {_labelled(saved['most'], labelled)}, the most that were tried{ends}")
     if needed["estimate"] <= saved["fewest"]:
-        return sentence_of(f"{start} {_images(saved['fewest'])} or fewer{ends}")
+        return sentence_of(f"{start} {_labelled(saved['fewest'], labelled)} or fewer{ends}")
     times = needed["estimate"] / have
     ratio = f", {times:.2g} times as many" if 1.05 < times < 99.5 else ""
-    return sentence_of(f"{start} {_roughly(needed['estimate'])}{ends}{ratio}")
+    return sentence_of(f"{start} {_roughly(needed['estimate'], labelled)}{ends}{ratio}")
 
 
 def plateau_text(summary: Summary, plateau: Plateau) -> str:
@@ -79,13 +77,13 @@ def _share(step: PlateauStep) -> str:
     return f"{100 * step['unlabelled']:g} % of the unlabelled images{images}"
 
 
-def _images(number: float) -> str:
-    return count_text(round(number), "labelled image")
+def _labelled(number: float, unit: str) -> str:
+    return count_text(round(number), f"labelled {unit}")
 
 
-def _roughly(number: float) -> str:
+def _roughly(number: float, unit: str) -> str:
     """Two significant digits: it was read off a line between two label counts."""
-    return f"about {about(round(number))} labelled images"
+    return f"about {about(round(number))} labelled {unit}s"
 
 
 def _ends(found: LabelRange, fewest: float, most: float) -> str:

@@ -74,6 +74,29 @@ def _row_scale(styles: Mapping[str, Style], name: str) -> alt.Scale:
     return alt.Scale(domain=list(styles), range=[getattr(style, name) for style in styles.values()])
 
 
+def spread_apart(places: Sequence[float], gap: float) -> list[float]:
+    """The places of labels moved as little as keeps `gap` between neighbours; in the order given.
+
+    Neighbours that are too close become a block around their mean, and blocks that touch one block.
+    """
+    blocks: list[list[int]] = []
+    for number in sorted(range(len(places)), key=lambda number: places[number]):
+        blocks.append([number])
+        while len(blocks) > 1 and _start(blocks[-1], places, gap) < _start(blocks[-2], places, gap) + gap * len(
+            blocks[-2]
+        ):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    found = dict[int, float]()
+    for block in blocks:
+        found |= {number: _start(block, places, gap) + gap * rank for rank, number in enumerate(block)}
+    return [found[number] for number in range(len(places))]
+
+
+def _start(block: Sequence[int], places: Sequence[float], gap: float) -> float:
+    """Where the first label of a block stands."""
+    return sum(places[number] for number in block) / len(block) - gap * (len(block) - 1) / 2
+
+
 def spelled(values: Sequence[float], words: Sequence[str], otherwise: str = "datum.label") -> str:
     """A Vega expression that writes `words[i]` at an axis's tick `values[i]`."""
     found = f"indexof({json.dumps(list(values))}, datum.value)"

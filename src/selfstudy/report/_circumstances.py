@@ -2,20 +2,47 @@
 
 from selfstudy.progress import duration
 from selfstudy.report._phrases import at_labels, count_text, join
-from selfstudy.report._reading import SCRATCH, deciding, kind_of, leaders_of, leads_of, range_text, verdicts_against
+from selfstudy.report._reading import (
+    SCRATCH,
+    deciding,
+    kind_of,
+    leaders_of,
+    leads_of,
+    range_text,
+    unit_of,
+    verdicts_against,
+)
 from selfstudy.study._summary import Summary
 
-TRANSDUCTIVE = "pretraining saw the test images too, without their labels, so images that come later may score lower"
+
+def transductive(summary: Summary) -> str:
+    """What must be said where methods were pretrained on what is tested; nothing elsewhere."""
+    if not summary["conditions"]["transductive"]:
+        return ""
+    tested = unit_of(summary)
+    return f"pretraining saw the test {tested}s too, without their labels, so {tested}s that come later may score lower"
 
 
 def test_set(summary: Summary) -> str:
     where = summary["conditions"]
-    images = count_text(where["num_test_images"], "test image")
+    images = count_text(where["num_test_images"], f"test {where['unit']}")
     if where["num_test_groups"] != where["num_test_images"]:
         images += f" from {count_text(where['num_test_groups'], 'group')}"
     if where["num_folds"]:
         images += f", each tested in its turn by {where['num_folds']}-fold cross-validation"
-    return f"{where['data']} ({images}, {count_text(len(where['classes']), 'class', 'classes')})"
+    return f"{_data(where['data'])} ({images}, {count_text(len(where['classes']), 'class', 'classes')})"
+
+
+def _data(source: str) -> str:
+    """The name of the data without the folders above them, which mean nothing to a reader elsewhere."""
+    kind, colon, place = source.partition(":")
+    if "/" not in source.replace("\\", "/"):
+        return source
+    return f"{kind}:{_last(place)}" if colon and "/" not in kind else _last(source)
+
+
+def _last(path: str) -> str:
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2] or path
 
 
 def backbones(summary: Summary) -> str:
@@ -57,8 +84,9 @@ def not_tried(summary: Summary) -> str:
     return join(
         [
             *parts,
-            *([] if summary["conditions"]["num_folds"] else ["another split of the images"]),
-            "other hyper-parameters",
+            *([] if summary["conditions"]["num_folds"] else [f"another split of the {unit_of(summary)}s"]),
+            "other hyper-parameters"
+            + (" than learning rate and weight decay" if summary["conditions"]["trials"] > 1 else ""),
         ],
         "or",
     )
@@ -76,8 +104,10 @@ def cost_text(summary: Summary) -> str:
         if kind_of(summary, name) == "learned" and name in costs and costs[name]["num_runs"]
     ]
     scratch = [name for name in costs if kind_of(summary, name) == "supervised"]
+    trials = summary["conditions"]["trials"]
+    each = f" ({trials} runs for each seed, to choose its settings)" if trials > 1 else ""
     parts = [
-        f"pretraining {name} took {duration(costs[name]['pretraining_seconds'] / costs[name]['num_runs'])} a run"
+        f"pretraining {name} took {duration(costs[name]['pretraining_seconds'] / costs[name]['num_runs'])} a run{each}"
         for name in learned[:1]
     ]
     parts += [

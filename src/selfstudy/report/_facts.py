@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from selfstudy.report import _names
 from selfstudy.report._conditions import conditions
+from selfstudy.report._design import design
 from selfstudy.report._findings import findings
 from selfstudy.report._verdicts import verdict_text
+from selfstudy.study._content import hash_of
 from selfstudy.study._record import Gap, RunKey, StudyRecord, read_json
 from selfstudy.study._summary import Summary
-from selfstudy.study.plan import hash_of
 
 MOST_LISTED = 40  # skipped files named on the page; splits.json names all
 OF_THE_STUDY_ALONE = (  # settings that decide which rows there are or where they are computed, not how they are measured
@@ -63,11 +64,11 @@ def gather(record: StudyRecord, summary: Summary) -> Facts:
             for card in summary["rows"]
             if card["num_collapsed"]
         },
-        troubles=_troubles(record, cards),
+        troubles=_troubles(record),
         skipped=skipped[:MOST_LISTED],
         num_skipped=len(skipped),
         words=_words(record, summary),
-        protocol=[*_design(record), *conditions(summary)],
+        protocol=[*design(record), *conditions(summary)],
         protocol_hash=protocol_hash(record),
         choices=_choices(record),
         versions=_versions(cards),
@@ -103,23 +104,26 @@ def _gap(gap: Gap) -> str:
     return f"{gap['row']} with {_names.labels(gap['labels'])}: of {gap['planned']} scores {parts}"
 
 
-def _troubles(record: StudyRecord, cards: Cards) -> list[tuple[str, str, str]]:
-    """Runs that collapsed or failed, and evaluations that failed, each with the words it left."""
+def _troubles(record: StudyRecord) -> list[tuple[str, str, str]]:
+    """Runs that collapsed or failed, and evaluations that failed, each with the words it left; all trials of a row."""
     found = []
-    for (entry, _, seed), card in cards.items():
+    runs = [(key, trial, path) for key, trials in record.trials.items() for trial, path in trials.items()]
+    for (entry, _, seed), trial, path in runs:
+        card, where = record.run_card(path), f"{entry}, seed {seed}{f', trial {trial + 1}' if trial else ''}"
         health, notes = card.get("health", {}), card.get("notes", [])
         assert isinstance(health, Mapping) and isinstance(notes, list)
         words = [f"failed: {card.get('error', '')}"] if card["status"] == "failed" else []
         words += [str(health["message"])] if health.get("verdict", "healthy") != "healthy" else []
-        found += [(entry, f"{entry}, seed {seed}", text) for text in [*words, *map(str, notes)]]
+        found += [(entry, where, text) for text in [*words, *map(str, notes)]]
     for plan in record.plan:
         path = record.folder / "cells" / str(plan["hash"])
         cell = read_json(path / "cell.json") if (path / "cell.json").is_file() else {}
         if cell.get("status") == "failed" and not (path / "run.json").is_file():
+            trial = int(str(plan.get("trial", 0)))
             labels = (
                 f" with {_names.labels(str(plan['labels']))}, draw {plan['draw']}" if plan["kind"] == "evaluate" else ""
             )
-            where = f"{plan['entry']}{labels}, seed {plan['seed']}"
+            where = f"{plan['entry']}{labels}, seed {plan['seed']}" + (f", trial {trial + 1}" if trial else "")
             found.append((str(plan["entry"]), where, f"failed: {cell.get('error', '')}"))
     return found
 
@@ -129,34 +133,18 @@ def _words(record: StudyRecord, summary: Summary) -> dict[str, list[tuple[str, S
     verdicts: list[tuple[str, Sequence[str]]] = [
         (f"With {_names.labels(labels)}", found)
         for labels in record.labels
-        if (found := [verdict_text(s) for s in summary["statements"] if s["labels"] == labels and s["kind"] != "best"])
+        if (
+            found := [
+                verdict_text(s, record.unit)
+                for s in summary["statements"]
+                if s["labels"] == labels and s["kind"] != "best"
+            ]
+        )
     ]
     places: dict[str, list[tuple[str, Sequence[str]]]] = {"differences": verdicts}
     for heading, sentences in findings(summary):
         places.setdefault(FIGURES[heading], []).append((heading, sentences))
     return places
-
-
-def _design(record: StudyRecord) -> list[str]:
-    """How the images were divided and the labels drawn: rules of every study, with this one's numbers."""
-    seen = ", without labels either" if not record.settings.get("transductive") else " with labels"
-    if record.num_folds:
-        tested = (
-            f"Each of {_names.count(len(record.test_labels))} labelled images is tested in its turn, by {record.num_folds}-fold cross-validation "
-            "over groups, once for every draw of the labels: one part would be too small. "
-        )
-    else:
-        tested = (
-            f"Of {_names.count(record.num_train + len(record.test_labels))} labelled images {_names.count(len(record.test_labels))} were set "
-            "aside for testing before anything else, in the proportions of the classes; copies of an image and images of one group stay "
-            "on one side. "
-        )
-    return [
-        f"{tested}What is tested is never trained on{seen}, and its labels are read once, at the end.",
-        "Label draws are nested (the fewer labels of a draw are among its more) and the same for every row, so rows are compared on the same labels.",
-        "A label used for any choice counts as a label: what has to be chosen is chosen by cross-validation inside the label budget, "
-        "and with too few labels for that it is fixed beforehand.",
-    ]
 
 
 def protocol_hash(record: StudyRecord) -> str:
@@ -166,6 +154,8 @@ def protocol_hash(record: StudyRecord) -> str:
     """
     splits = read_json(record.folder / "splits.json")
     shared = {key: value for key, value in record.settings.items() if key not in OF_THE_STUDY_ALONE}
+    if not shared.get("tune"):  # as in studies that were written before there was such a key
+        shared.pop("tune", None)
     images = {key: splits.get(key) for key in ("train", "test", "test_labels", "test_groups", "classes")}
     return hash_of(json.loads(json.dumps({"settings": shared, "images": images})))  # draws: has numbers for keys
 

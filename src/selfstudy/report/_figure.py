@@ -31,7 +31,7 @@ class Figure(ABC):
     """Subclass it in report/NAME.py; that file is all a new figure needs."""
 
     title: ClassVar[str]
-    caption: ClassVar[str]  # what is drawn and how to read it, in whole sentences
+    caption: ClassVar[str]  # what is drawn and how to read it, in whole sentences; {unit} is what is tested
     place: ClassVar[int]  # figures stand on the page in this order
     columns: ClassVar[int] = 1  # panels side by side where the window has room
     keyed: ClassVar[bool] = False  # whether the colours of the rows need their key

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from selfstudy.report._amounts import crossover_text, plateau_text, saved_text
 from selfstudy.report._choices import agreement_text, winner_text
 from selfstudy.report._classes import rare_text, recall_text
+from selfstudy.report._reading import unit_of
 from selfstudy.report._times import times_text, trade_offs_text
 from selfstudy.study._summary import Summary
 
@@ -16,10 +17,13 @@ def findings(summary: Summary) -> list[tuple[str, Sequence[str]]]:
     recalls = [s for s in summary["class_scores"] if s["name"] in rare and (s["row"], s["labels"]) in chosen]
     found = [
         ("Which row to take", [winner_text(summary, winner) for winner in summary["winners"]]),
-        ("Up to how many labels pretraining pays", [crossover_text(crossover) for crossover in summary["crossovers"]]),
+        (
+            "Up to how many labels pretraining pays",
+            [crossover_text(crossover, unit_of(summary)) for crossover in summary["crossovers"]],
+        ),
         ("What labels it saves", [saved_text(summary, saved) for saved in summary["labels_saved"]]),
         ("How much unlabelled data", [plateau_text(summary, plateau) for plateau in summary["plateaus"]]),
-        ("Rare classes", [*rare_text(summary), *(recall_text(score) for score in recalls)]),
+        ("Rare classes", [*rare_text(summary), *(recall_text(score, unit_of(summary)) for score in recalls)]),
         ("How soon", times_text(summary)),
         ("Score against cost", trade_offs_text(summary)),
         ("Whether the protocols agree", [agreement_text(agreement) for agreement in summary["agreements"]]),

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from selfstudy.progress import duration
 from selfstudy.report._amounts import crossover_text
-from selfstudy.report._circumstances import TRANSDUCTIVE, accidents, cost_text, repetitions, to_come
-from selfstudy.report._classes import rare_text, unit
+from selfstudy.report._circumstances import accidents, cost_text, repetitions, to_come, transductive
+from selfstudy.report._classes import independent, rare_text
 from selfstudy.report._phrases import at_labels, count_text, join, sentence_of
-from selfstudy.report._reading import SCRATCH, kind_of, range_text, verdicts_against
+from selfstudy.report._reading import SCRATCH, kind_of, range_text, unit_of, verdicts_against
 from selfstudy.report._verdicts import decide_text
 from selfstudy.report._words import answer
 from selfstudy.study._summary import Statement, Summary, Winner
@@ -44,20 +44,21 @@ def _sure(summary: Summary) -> list[str]:
     sentences = []
     if judged:
         verdicts = [statement["verdict"] for statement in judged]
+        said = [verdict for verdict in ("better", "worse", "equivalent", "undecided") if verdict in verdicts]
+        first = verdicts.count(said[0])
         counts = [
-            f"{verdicts.count(verdict)} {verdict}"
-            for verdict in ("better", "worse", "equivalent", "undecided")
-            if verdict in verdicts
+            f"{first} {'says' if first == 1 else 'say'} {said[0]}",
+            *(f"{verdicts.count(each)} {each}" for each in said[1:]),
         ]
         sentences.append(
-            f"Of {count_text(len(judged), 'verdict')} against training from scratch {join(counts, 'and')}; those with one "
-            "number of labels are all right with 95 % confidence."
+            f"Of {count_text(len(judged), 'verdict')} against training from scratch {join(counts, 'and')}; that all of those with one "
+            "number of labels are right has 95 % confidence."
         )
-    covered = [*repetitions(summary), count_text(summary["conditions"]["num_test_groups"], unit(summary))]
+    covered = [*repetitions(summary), count_text(summary["conditions"]["num_test_groups"], independent(summary))]
     if summary["points"]:
         sentences.append(f"The intervals cover {join(covered, 'and')}.")
-    if summary["conditions"]["transductive"]:
-        sentences.append(sentence_of(TRANSDUCTIVE))
+    if seen := transductive(summary):
+        sentences.append(sentence_of(seen))
     return [*sentences, *rare_text(summary)]
 
 
@@ -79,7 +80,8 @@ def _next(summary: Summary) -> list[str]:
     if went_wrong := accidents(summary):
         sentences.append(sentence_of(f"look first at what went wrong: {'; '.join(went_wrong)}"))
     sentences += _take(summary)
-    if summary["winners"] and set(LEAVE_A_CLASSIFIER) & set(summary["conditions"]["protocols"]):
+    taught = [winner for winner in summary["winners"] if not _taught_nothing(summary, winner)]
+    if taught and set(LEAVE_A_CLASSIFIER) & set(summary["conditions"]["protocols"]):
         sentences.append(
             "Run `selfstudy finish` on the folder of this study to get the model: it chooses once more, on labels held out, and fits on "
             "all labels."
@@ -87,32 +89,59 @@ def _next(summary: Summary) -> list[str]:
     chosen = [winner["row"] for winner in summary["winners"]]
     crossover = next((found for row in chosen for found in summary["crossovers"] if found["a"] == row), None)
     if crossover is not None:
-        sentences.append(crossover_text(crossover))
-    sentences += [_open(statement) for statement in _nearest_to_a_verdict(summary)]
+        sentences.append(crossover_text(crossover, unit_of(summary)))
+    sentences += [_open(statement, unit_of(summary)) for statement in _nearest_to_a_verdict(summary)]
     return sentences
 
 
 def _take(summary: Summary) -> list[str]:
-    """The rows to take, each with the label counts where it was chosen alike."""
-    places: dict[tuple[str, str], list[str]] = {}
+    """What to take, each piece of advice with the label counts that it is for."""
+    places: dict[str, list[str]] = {}
     for winner in summary["winners"]:
-        places.setdefault(_recommended(summary, winner), []).append(winner["labels"])
-    return [sentence_of(f"{range_text(summary, labels)} take {row}: {why}") for (row, why), labels in places.items()]
+        advice = _without_use if _taught_nothing(summary, winner) else _recommended
+        places.setdefault(advice(summary, winner), []).append(winner["labels"])
+    return [sentence_of(f"{range_text(summary, labels)} {advice}") for advice, labels in places.items()]
 
 
-def _recommended(summary: Summary, winner: Winner) -> tuple[str, str]:
+def _recommended(summary: Summary, winner: Winner) -> str:
     """The row to take, and why: the one chosen, unless it is worse on the test images than training from scratch."""
-    for statement in winner["against"]:
-        if statement["verdict"] == "worse" and kind_of(summary, statement["b"]) == "supervised":
-            return statement["b"], f"{winner['row']}, the best row in validation, is worse than {SCRATCH} there"
+    row, tested = winner["row"], unit_of(summary)
+    if ahead := _supervised_ahead(summary, winner):
+        return f"take {ahead}: {row}, the best row in validation, is worse than {SCRATCH} there"
     match winner["chosen_by"]:
         case "validation":
-            return winner["row"], "the best in cross-validation inside the label budget, chosen without the test images"
+            return (
+                f"take {row}: the best in cross-validation inside the label budget, chosen without the test {tested}s"
+            )
         case "validation at more labels":
             where = at_labels([winner["chosen_at"]])
-            return winner["row"], f"the best in cross-validation {where}, chosen without the test images"
+            return f"take {row}: the best in cross-validation {where}, chosen without the test {tested}s"
         case _:
-            return winner["row"], "the highest score on the test images, as there was no validation to choose by"
+            return f"take {row}: the highest score on the test {tested}s, as there was no validation to choose by"
+
+
+def _taught_nothing(summary: Summary, winner: Winner) -> bool:
+    """Whether an encoder that was never trained came out ahead of every pretrained one."""
+    others = [kind_of(summary, each["row"]) for each in winner["candidates"]]
+    return kind_of(summary, winner["row"]) == "untrained" and "learned" in others
+
+
+def _without_use(summary: Summary, winner: Winner) -> str:
+    """What to do where nothing shows that pretraining taught anything: no row to take can be named."""
+    where = f"on the test {unit_of(summary)}s" if winner["chosen_by"] == "test" else "in cross-validation"
+    ahead = _supervised_ahead(summary, winner)
+    until = f"; until then take {ahead}, which is better there" if ahead else ""
+    return (
+        f"no pretrained row did better {where} than {winner['row']}, an encoder that was never trained, so nothing shows that pretraining "
+        "taught anything: let the methods see more images (`budget`), try other views (`views`), and look below whether training was "
+        f"healthy{until}"
+    )
+
+
+def _supervised_ahead(summary: Summary, winner: Winner) -> str:
+    """The row trained from scratch that is surely better than the one chosen; "" if none is."""
+    found = [statement["b"] for statement in winner["against"] if statement["verdict"] == "worse"]
+    return next((name for name in found if kind_of(summary, name) == "supervised"), "")
 
 
 def _nearest_to_a_verdict(summary: Summary) -> list[Statement]:
@@ -125,6 +154,8 @@ def _nearest_to_a_verdict(summary: Summary) -> list[Statement]:
     return [min(efforts, key=lambda effort: effort[:2])[2]] if efforts else []
 
 
-def _open(statement: Statement) -> str:
+def _open(statement: Statement, unit: str) -> str:
     where = at_labels([statement["labels"]])
-    return f"Whether {statement['a']} is better than {statement['b']} {where} stays open; {decide_text(statement)}."
+    return (
+        f"Whether {statement['a']} is better than {statement['b']} {where} stays open; {decide_text(statement, unit)}."
+    )

@@ -2,7 +2,7 @@
 
 import altair as alt
 
-from selfstudy.report import _chart
+from selfstudy.report import _chart, _names
 from selfstudy.study._record import StudyRecord
 
 
@@ -18,12 +18,15 @@ def domain(found: dict[str, float]) -> list[float]:
     return [low / room, high * room]
 
 
-def axis(found: dict[str, float], title: str = "labelled images per class") -> alt.X:
-    """The channel x, of a field `x` in labels per class."""
-    ticks = [f"{value:g}" if name.isdigit() else f"{name} ({value:.0f})" for name, value in found.items()]
+def axis(found: dict[str, float], unit: str) -> alt.X:
+    """The channel x, of a field `x` in labels per class; `unit` is what has a label."""
+    ticks = [
+        f"{value:g}" if name.isdigit() else f"{_names.short_labels(name)} ({value:.0f})"
+        for name, value in found.items()
+    ]
     return alt.X(
         "x:Q",
-        title=title,
+        title=f"labelled {unit}s per class",
         scale=alt.Scale(type="log", nice=False, domain=domain(found)),
         axis=alt.Axis(
             values=list(found.values()),

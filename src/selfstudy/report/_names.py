@@ -37,6 +37,17 @@ def labels(name: str) -> str:
     return f"{name} label per class" if name == "1" else f"{name} labels per class"
 
 
+def short_labels(name: str) -> str:
+    """ "5 per class", "10 %", "all": where the heading says that labels are meant."""
+    if name.startswith("total:"):
+        return f"{name.removeprefix('total:')} in total"
+    if name == "fold":
+        return "a published draw"
+    if "." in name:
+        return f"{100 * float(name):g} %"
+    return name if name == "all" else f"{name} per class"
+
+
 def duration(seconds: float) -> str:
     """Seconds in the unit a person would use."""
     if seconds < 10:

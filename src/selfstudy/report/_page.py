@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from selfstudy.report import _chart, _facts, _rows, _thumbnails
 from selfstudy.report._first_screen import first_screen
+from selfstudy.report._phrases import typeset
 from selfstudy.report._shown import Shown
 from selfstudy.study._record import StudyRecord
 from selfstudy.study._summary import Summary
@@ -40,10 +41,11 @@ def page(
 def render(template: str, **values: object) -> str:
     """A template of this folder. Names of classes, rows and files are the user's, so all text is escaped."""
     environment = Environment(
-        loader=FileSystemLoader(ROOM), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["tight"] = _tight
+        loader=FileSystemLoader(ROOM), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        finalize=_finished,
+    )  # fmt: skip
     environment.filters["coded"] = _coded
+    environment.filters["verbatim"] = escape
     return environment.get_template(template).render(
         style=Markup((ROOM / "page.css").read_text(encoding="utf-8")),
         behaviour=Markup((ROOM / "page.js").read_text(encoding="utf-8")),
@@ -51,13 +53,13 @@ def render(template: str, **values: object) -> str:
     )
 
 
-def _tight(sentence: str) -> str:
-    """A number and its per cent sign stay on one line."""
-    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
+def _finished(value: object) -> object:
+    """Whatever a template writes: text with numbers kept beside their units. Markup, which `verbatim` makes too, stays."""
+    return typeset(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _coded(sentence: str) -> Markup:
     """What stands between backticks as code."""
-    parts = _tight(sentence).split("`")
     form = [Markup("{}"), Markup("<code>{}</code>")]
+    parts = [part if place % 2 else typeset(part) for place, part in enumerate(sentence.split("`"))]
     return Markup("").join(form[place % 2].format(part) for place, part in enumerate(parts))

@@ -1,8 +1,16 @@
 """The parts that sentences are made of: numbers, label counts, lists. They know a statement, never a whole study."""
 
+import re
 from collections.abc import Sequence
 
 from selfstudy.study._summary import Point, Statement
+
+UNITS = re.compile(r"(?<=\d) (?=(?:%|points?|min|ms|s|h|MB|GB|pixels?|px)(?!\w))")
+
+
+def typeset(text: str) -> str:
+    """As the page prints it: no line ends between a number and its unit, and "+-19" is one sign."""
+    return UNITS.sub("\N{NO-BREAK SPACE}", text).replace("+-", "\N{PLUS-MINUS SIGN}")
 
 
 def at_labels(labels: Sequence[str]) -> str:
@@ -55,9 +63,8 @@ def difference_text(difference: float, low: float, high: float, *, signed: bool 
     decimals, sign = 0 if high - low >= 10 else 1, "+" if signed else ""
     while decimals < 2 and any(value and not round(value, decimals) for value in (low, high)):
         decimals += 1  # on which side of 0 the interval ends is what the verdict hangs on
-    texts = [
-        f"{round(value, decimals) + 0.0:{sign}.{decimals}f}" for value in (difference, low, high)
-    ]  # -0.0 + 0.0 is 0.0
+    rounded = [round(value, decimals) for value in (difference, low, high)]
+    texts = [f"{value:{sign}.{decimals}f}" if value else f"{0:.{decimals}f}" for value in rounded]
     return f"{texts[0]} point{'' if texts[0].lstrip('+-') == '1' else 's'} ({texts[1]} to {texts[2]})"
 
 

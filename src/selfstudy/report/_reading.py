@@ -88,6 +88,11 @@ def kind_of(summary: Summary, name: str) -> Kind | None:
     return next((row["kind"] for row in summary["rows"] if row["row"] == name), None)
 
 
+def unit_of(summary: Summary) -> str:
+    """What has a label and is tested: "image", or "page" where images are tiles of pages."""
+    return summary["conditions"]["unit"]
+
+
 def metric_text(summary: Summary) -> str:
     return METRICS.get(summary["metric"], summary["metric"])
 

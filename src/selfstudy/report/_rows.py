@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from selfstudy.report import _names
 from selfstudy.report._palette import Style, styles
+from selfstudy.report._reading import PROTOCOLS
 from selfstudy.report._recipe import recipe
 from selfstudy.report._shown import Shown
+from selfstudy.report._tuning import mark
 from selfstudy.study._record import Kind, Row, StudyRecord
 from selfstudy.study._summary import Summary
 
@@ -73,7 +75,7 @@ def _headline(row: Row, summary: Summary) -> str:
     }
     there = [labels for labels in summary["conditions"]["labels"] if labels in points]
     ends = dict.fromkeys([*there[:1], *there[-1:]])
-    return ", ".join(f"{points[labels]:.1%} with {_names.labels(labels)}" for labels in ends) or "no scores yet"
+    return ", ".join(f"{100 * points[labels]:.1f} % with {_names.labels(labels)}" for labels in ends) or "no scores yet"
 
 
 def _about(record: StudyRecord, row: Row, summary: Summary) -> str:
@@ -84,9 +86,10 @@ def _about(record: StudyRecord, row: Row, summary: Summary) -> str:
         words.append(f"Encoder: {', '.join(encoders)}.")
     if row.kind == "learned" and len(record.settings.get("unlabelled", [1.0])) > 1:  # type: ignore[arg-type]
         words.append(f"It saw {100 * row.unlabelled:g} % of the images without labels.")
+    words += mark(summary, row.name)
     if not table.empty:
-        judged = _names.protocol(record.protocol(row))
-        words.append(f"The scores here are its {_names.metric(summary['metric'])} by {judged}.")
+        judged = PROTOCOLS.get(record.protocol(row), "")
+        words.append(f"The scores here are its {_names.metric(summary['metric'])}{f' by {judged}' if judged else ''}.")
     return " ".join(words)
 
 

@@ -53,21 +53,21 @@ def draw(record: StudyRecord, summary: Summary) -> tuple[list[Shown], dict[str, 
     for name, member in sorted(members.items(), key=lambda item: item[1].place):
         panels = member().draw(record, summary)
         if not member.by_row:
-            study += [_figure(name, member, panels, looks)] if panels else []
+            study += [_figure(name, member, panels, looks, record.unit)] if panels else []
             continue
         for row, found in rows.items():
             own = [panel for panel in panels if panel.row == row]
-            found += [_figure(name, member, own, looks)] if own else []
+            found += [_figure(name, member, own, looks, record.unit)] if own else []
     return study, rows
 
 
-def _figure(name: str, member: type[Figure], panels: Sequence[Panel], looks: Mapping[str, Style]) -> Shown:
+def _figure(name: str, member: type[Figure], panels: Sequence[Panel], looks: Mapping[str, Style], unit: str) -> Shown:
     rows = -(-len(panels) // member.columns)
     columns = -(-len(panels) // rows)  # four panels for three columns stand two by two
     shown = [_panel(panel, columns) for panel in panels]
     drawn = {row for panel in shown for row in panel.rows}
     key = [look for row, look in looks.items() if row in drawn] if member.keyed else []
-    return Shown(name, member.title, member.caption, columns, key, shown)
+    return Shown(name, member.title, member.caption.format(unit=unit), columns, key, shown)
 
 
 def _panel(panel: Panel, columns: int) -> ShownPanel:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from selfstudy.report._phrases import typeset
+
 Cell = tuple[str, float | str]  # what is shown, and what is sorted by; a number is what the CSV holds
+TALL = 40  # lines, above which a table scrolls in a box of its own height; paper shows all of them
 NOT_KNOWN: Cell = ("\N{EN DASH}", -1.0)
 
 LATEX = {  # characters that mean something to TeX
@@ -34,9 +37,12 @@ class Table:
         head = Markup("").join(self._header(text, place >= self.words) for place, text in enumerate(self.headers))
         body = Markup("\n").join(Markup("<tr>{}</tr>").format(self._line(line)) for line in self.lines)
         return Markup(
-            '<div class="scroll" tabindex="0" role="region" aria-label="{caption}"><table{kind}><caption class="unseen">{caption}</caption>'
+            '<div class="scroll{tall}" tabindex="0" role="region" aria-label="{caption}"><table{kind}><caption class="unseen">{caption}</caption>'
             "<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
-        ).format(caption=self.caption, kind=Markup(" data-sortable" if self.sortable else ""), head=head, body=body)
+        ).format(
+            caption=typeset(self.caption), kind=Markup(" data-sortable" if self.sortable else ""), head=head, body=body,
+            tall=" tall" if len(self.lines) > TALL else "",
+        )  # fmt: skip
 
     def csv(self) -> str:
         """Words as they are shown, numbers with all their digits, nothing where nothing is known."""
@@ -61,12 +67,14 @@ class Table:
 
     def _header(self, text: str, number: bool) -> Markup:
         kind = Markup(' class="number"' if number else "")
-        inside = Markup('<button type="button">{}</button>').format(text) if self.sortable else text
+        words = typeset(text)
+        inside = Markup('<button type="button">{}</button>').format(words) if self.sortable else words
         return Markup('<th scope="col"{}>{}</th>').format(kind, inside)
 
     def _line(self, line: Sequence[Cell]) -> Markup:
         cells = []
-        for place, (shown, key) in enumerate(line):
+        for place, (text, key) in enumerate(line):
+            shown = typeset(text)
             if place == 0:
                 cells.append(Markup('<th scope="row" data-key="{}">{}</th>').format(key, shown))
             else:

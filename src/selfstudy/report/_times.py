@@ -1,18 +1,20 @@
-"""Time and cost in words: how soon a score was reached, and which rows give the most for their seconds."""
+"""Time and cost in words: how soon a score was reached, how that was measured, and which rows give the most for their seconds."""
 
 from collections.abc import Sequence
 
 from selfstudy.progress import duration
 from selfstudy.report._phrases import at_labels, count_text, join, sentence_of, with_article
-from selfstudy.report._reading import metric_text
+from selfstudy.report._reading import PROTOCOLS, kind_of, metric_text
 from selfstudy.study._findings import TimeTo
 from selfstudy.study._summary import Summary
 
 
 def times_text(summary: Summary) -> list[str]:
-    """A sentence for every level: who reached it at what cost, fastest first, and who never did."""
-    levels = dict.fromkeys(found["level"] for found in summary["times_to"])
-    return [_level_text(summary, [each for each in summary["times_to"] if each["level"] == level]) for level in levels]
+    """A sentence for every level: who reached it at what cost, fastest first, and who never did. Then how it was measured."""
+    times = summary["times_to"]
+    levels = dict.fromkeys(found["level"] for found in times)
+    found = [_level_text(summary, [each for each in times if each["level"] == level]) for level in levels]
+    return [*found, *_measured_text(summary)]
 
 
 def trade_offs_text(summary: Summary) -> list[str]:
@@ -44,6 +46,28 @@ def _level_text(summary: Summary, times: Sequence[TimeTo]) -> str:
         return sentence_of(f"{level} was never reached by {join(never, 'or')}")
     missed = f"; {join(never, 'and')} never reached it" if never else ""
     return sentence_of(f"{level} was reached by {join(reached, 'and')}{missed}")
+
+
+def _measured_text(summary: Summary) -> list[str]:
+    """Where the study names levels: what was judged along training, and of which rows the end alone counts."""
+    named = [each for each in summary["times_to"] if each["named"]]
+    along = [each for each in named if each["measured"] == "along training"]
+    found = []
+    for labels, protocol in dict.fromkeys((each["labels"], each["protocol"]) for each in along):
+        judged = f"{at_labels([labels])} by {PROTOCOLS.get(protocol, protocol)}"
+        found.append(
+            f"Encoders were judged along training {judged}; a score counts as reached at the first of them that has it, and "
+            "nothing was chosen by this."
+        )
+    left = [each for each in named if each["measured"] == "at its end"]
+    kinds = {each["entry"]: kind_of(summary, each["row"]) for each in left}
+    kinds = {entry: kind for entry, kind in kinds.items() if entry not in {each["entry"] for each in along}}
+    if rows := [entry for entry, kind in kinds.items() if kind == "learned"]:
+        were = "was" if len(rows) == 1 else "were"
+        found.append(sentence_of(f"{join(rows, 'and')} {were} not watched along training: the end alone counts"))
+    if rows := [entry for entry, kind in kinds.items() if kind == "supervised" and along]:
+        found.append(sentence_of(f"of {join(rows, 'and')}, trained on labels, the end alone counts"))
+    return found
 
 
 def _where(time: TimeTo) -> str:

@@ -4,8 +4,8 @@ from selfstudy.report._phrases import about, at_labels, gain_text, join, number_
 from selfstudy.study._summary import Statement
 
 
-def verdict_text(statement: Statement) -> str:
-    """One verdict as a sentence with its numbers."""
+def verdict_text(statement: Statement, unit: str) -> str:
+    """One verdict as a sentence with its numbers; `unit` is what was tested."""
     a, b, at = statement["a"], statement["b"], at_labels([statement["labels"]])
     against = f"{number_text(statement['mean_a'])} against {number_text(statement['mean_b'])}"
     match statement["verdict"]:
@@ -15,10 +15,10 @@ def verdict_text(statement: Statement) -> str:
             margin = points_text(statement["margin"])
             return f"{a} and {b} are equal to within {margin} {at}: {against}, a difference of {gain_text(statement, signed=True)}."
         case _:
-            return f"{a} and {b} cannot be told apart {at}: {against}, a difference of {gain_text(statement, signed=True)}; {decide_text(statement)}."
+            return f"{a} and {b} cannot be told apart {at}: {against}, a difference of {gain_text(statement, signed=True)}; {decide_text(statement, unit)}."
 
 
-def decide_text(statement: Statement) -> str:
+def decide_text(statement: Statement, unit: str) -> str:
     """What would decide an undecided verdict."""
     decide = statement["decide"]
     if decide is None:
@@ -26,7 +26,7 @@ def decide_text(statement: Statement) -> str:
     options = [
         (decide["further_draws"], "draw of the labels", "draws of the labels"),
         (decide["further_seeds"], "seed of each row", "seeds of each row"),
-        (decide["further_test_images"], "test image", "test images"),
+        (decide["further_test_images"], f"test {unit}", f"test {unit}s"),
     ]
     ways = [f"{about(count)} more {one if count == 1 else many}" for count, one, many in options if count is not None]
     if ways:
@@ -34,12 +34,10 @@ def decide_text(statement: Statement) -> str:
     times = decide["times_everything"]
     if times is None:
         return "no affordable repetition would decide it"
-    return (
-        f"about {'twice' if times == 2 else f'{times} times'} as many {join(sources(statement), 'and')} would decide it"
-    )
+    return f"about {'twice' if times == 2 else f'{times} times'} as many {join(sources(statement, unit), 'and')} would decide it"
 
 
-def sources(statement: Statement) -> list[str]:
+def sources(statement: Statement, unit: str) -> list[str]:
     """What was varied, in words."""
-    names = {"label draws": "draws", "seeds of": "seeds", "test": "test images"}
+    names = {"label draws": "draws", "seeds of": "seeds", "test": f"test {unit}s"}
     return [word for start, word in names.items() if any(name.startswith(start) for name in statement["varied"])]

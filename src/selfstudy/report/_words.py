@@ -6,7 +6,6 @@ Whether pretraining pays, where it does not, and what both depend on.
 from collections.abc import Sequence
 
 from selfstudy.report._circumstances import (
-    TRANSDUCTIVE,
     accidents,
     backbones,
     cost_text,
@@ -14,6 +13,7 @@ from selfstudy.report._circumstances import (
     repetitions,
     test_set,
     to_come,
+    transductive,
 )
 from selfstudy.report._phrases import at_labels, gain_text, join, points_text, score_text, sentence_of, with_article
 from selfstudy.report._reading import (
@@ -26,6 +26,7 @@ from selfstudy.report._reading import (
     metric_text,
     range_text,
     score_of,
+    unit_of,
     verdicts_against,
 )
 from selfstudy.report._verdicts import decide_text
@@ -66,7 +67,8 @@ def _first(summary: Summary) -> str:
     difference = f"the most favourable difference, of {best['a']} {at_labels([best['labels']])}, is {gain_text(best, signed=True)}"
     if all(statement["verdict"] == "undecided" for statement in against):
         return f"This study cannot say whether pretraining pays: no difference to {SCRATCH} is sure, and {difference}."
-    return f"{far} is not shown to pay {range_text(summary, labels_tried(summary))}: {difference}."
+    where = range_text(summary, labels_tried(summary)).replace("every number", "any number")
+    return f"{far} is not shown to pay {where}: {difference}."
 
 
 def _also(summary: Summary, wins: Sequence[Statement]) -> str:
@@ -147,7 +149,9 @@ def _second(summary: Summary) -> str:
         )
         clauses.append(f"{_at(worse)} {ahead}: {_differences(worse)}")
     if unsure:
-        which = decide_text(unsure[0]).replace("decide it", "decide the first" if len(unsure) > 1 else "decide it")
+        which = decide_text(unsure[0], unit_of(summary)).replace(
+            "decide it", "decide the first" if len(unsure) > 1 else "decide it"
+        )
         clauses.append(f"{_at(unsure)} it stays open which is better: {_differences(unsure)}, and {which}")
     told = {lead["labels"] for lead in worse}
     return sentence_of("; ".join(clauses + _losers(summary, told) + accidents(summary)))
@@ -222,7 +226,7 @@ def _third(summary: Summary) -> str:
     parts = [test_set(summary), backbones(summary), *repetitions(summary)]
     clauses = [
         f"{start} holds for {join(parts, 'and')}",
-        TRANSDUCTIVE if summary["conditions"]["transductive"] else "",
+        transductive(summary),
         f"it was not tried with {not_tried(summary)}",
         cost_text(summary),
     ]

@@ -19,7 +19,7 @@ DODGE = 0.009  # of the axis's length, between neighbouring rows: their interval
 class Accuracy(Figure):
     title = "How good is it, with how many labels?"
     caption = (
-        "Mean score on the test images, by labelled images per class. Bars are 95 % intervals of each mean on its own; whether two "
+        "Mean score on the test {unit}s, by labelled {unit}s per class. Bars are 95 % intervals of each mean on its own; whether two "
         "rows differ is told by the next figure, not by whether bars overlap. Rows at one label count are drawn side by side. "
         "On the scale by errors, equal steps halve the mistakes that are left; it tells rows apart near the top."
     )
@@ -101,7 +101,7 @@ def _chart_of(
 def _axes(counts: dict[str, float], record: StudyRecord) -> tuple[alt.X, alt.Y]:
     """Labels per class on a log scale, "all" at its count; scores evenly spaced or by halvings of the errors."""
     halvings = [round(-math.log2(1 - value), 6) for value in ERROR_TICKS]
-    x = _log_axis.axis(counts)
+    x = _log_axis.axis(counts, record.unit)
     y = alt.Y(
         "y_mean:Q",
         title=_names.metric(record.metric),

@@ -19,7 +19,7 @@ COLUMNS = {  # of AttributeScores
 class Attributes(Figure):
     title = "How good is it at each attribute?"
     caption = (
-        "In per cent, with the most labels of the study; means over draws and seeds. ROC-AUC: how often an image that has the attribute "
+        "In per cent, with the most labels of the study; means over draws and seeds. ROC-AUC: how often one that has the attribute "
         "is ranked above one that has not, 50 by chance. Balanced accuracy: the mean of the two shares that are told rightly, of those "
         "that have it and of those that have not, 50 by chance. Accuracy flatters where few images, or nearly all, have the attribute."
     )

@@ -12,7 +12,7 @@ from selfstudy.study._summary import Point, Summary
 class Backbones(Figure):
     title = "Which backbone, and which start?"
     caption = (
-        "Mean scores on the test images in per cent, each with the 95 % interval of its own: a line for every backbone, a column for "
+        "Mean scores on the test {unit}s in per cent, each with the 95 % interval of its own: a line for every backbone, a column for "
         "every way to train it. Read along a line to see what a start is worth, down a column to compare backbones."
     )
     place = 26

@@ -23,7 +23,7 @@ class Calibration(Figure):
     caption = (
         "Answers with the most labels, grouped by how sure the row was of them, against the share that was right. On the diagonal, "
         "confidence can be taken at its word; below it, the row is too sure of itself. Larger dots hold more answers. The "
-        "calibration error is how far, on the average, confidence and truth lie apart, in points."
+        "calibration error is how far, on average, confidence and truth lie apart, in points."
     )
     place = 32
     columns = 2

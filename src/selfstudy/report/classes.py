@@ -13,9 +13,9 @@ from selfstudy.study._summary import Summary
 class Classes(Figure):
     title = "How good is it at each class?"
     caption = (
-        "In per cent, with the most labels of the study; means over draws and seeds. Precision: of the images given this name, the share "
-        "that is of the class. Recall: of the images of the class, the share that was given its name, with its 95 % interval. F1: "
-        "their harmonic mean. The last lines are the plain mean over the classes, and the mean weighted by their test images."
+        "In per cent, with the most labels of the study; means over draws and seeds. Precision: of the {unit}s given this name, the share "
+        "that is of the class. Recall: of the {unit}s of the class, the share that was given its name, with its 95 % interval. F1: "
+        "their harmonic mean. The last lines are the plain mean over the classes, and the mean weighted by their test {unit}s."
     )
     place = 65
     by_row = True
@@ -33,7 +33,7 @@ class Classes(Figure):
             caption = (
                 f"Precision, recall and F1 of {row.name} with {_names.labels(there[-1])}, for {len(found)} classes."
             )
-            headers = ["class", "precision", "recall", "from", "to", "F1", "test images"]
+            headers = ["class", "precision", "recall", "from", "to", "F1", f"test {record.unit}s"]
             lines = [
                 *map(_line, sorted(found, key=lambda score: record.classes.index(score["name"]))),
                 *_means(found, record),

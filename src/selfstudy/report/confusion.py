@@ -20,7 +20,7 @@ LEAST_SHARE = 0.0005  # smaller ones are 0.0 % and as pale as the page
 class Confusion(Figure):
     title = "What does it mix up?"
     caption = (
-        "Of the test images of each class (rows), the percentage that was given each name (columns): mean over draws and seeds. "
+        "Of the test {unit}s of each class (rows), the percentage that was given each name (columns): mean over draws and seeds. "
         "Right answers lie on the diagonal; the stronger the colour of a square elsewhere, the more often that mistake (by its square "
         "root, so rare mistakes are seen)."
     )
@@ -41,7 +41,7 @@ class Confusion(Figure):
                 kept = _most_confused(matrix, num_classes)
                 panels.append(
                     Panel(
-                        content=_chart_of(matrix, kept, record.classes),
+                        content=_chart_of(matrix, kept, record.classes, record.unit),
                         heading=f"With {_names.labels(labels)}",
                         alternative=_sentence(matrix, record.classes, row.name, labels, len(kept)),
                         row=row.name,
@@ -51,7 +51,7 @@ class Confusion(Figure):
 
 
 def _matrix(record: StudyRecord, row: Row, labels: str) -> np.ndarray | None:
-    """Float64 [classes, classes], rows sum to 1 (or 0 where no test image has the class); None without results."""
+    """Float64 [classes, classes], rows sum to 1 (or 0 where nothing tested has the class); None without results."""
     cells = record.scores(row, record.protocol(row), labels)["cell"]
     if not len(cells):
         return None
@@ -70,7 +70,7 @@ def _most_confused(matrix: np.ndarray, count: int) -> np.ndarray:
     return np.sort(np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:count])
 
 
-def _chart_of(matrix: np.ndarray, kept: np.ndarray, classes: Sequence[str]) -> alt.LayerChart:
+def _chart_of(matrix: np.ndarray, kept: np.ndarray, classes: Sequence[str], unit: str) -> alt.LayerChart:
     names = [classes[place] for place in kept]
     values = [
         {"actual": classes[a], "given": classes[g], "share": round(float(matrix[a, g]), 4)}
@@ -85,7 +85,7 @@ def _chart_of(matrix: np.ndarray, kept: np.ndarray, classes: Sequence[str]) -> a
         tooltip=[
             alt.Tooltip("actual:N", title="is"),
             alt.Tooltip("given:N", title="was called"),
-            alt.Tooltip("share:Q", format=".1%", title="of its images"),
+            alt.Tooltip("share:Q", format=".1%", title=f"of its {unit}s"),
         ],
     )
     opacity = alt.Scale(type="sqrt", domain=[0, 1], range=[0.03, 1])

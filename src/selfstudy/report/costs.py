@@ -24,7 +24,8 @@ class Costs(Figure):
     title = "What did it cost?"
     caption = (
         "Means over the trainings of a row. A training is one pretraining or, for rows that train on the labels themselves, one "
-        "training on one draw of labels. Scoring is all that was done to judge the row, at every label count."
+        "training on one draw of labels. Scoring is all that was done to judge the row, at every label count. Where settings were "
+        "searched, every trial counts."
     )
     place = 80
 
@@ -56,7 +57,8 @@ def _line(record: StudyRecord, row: Row, cost: Cost) -> list[Cell]:
 def _trainings(record: StudyRecord, row: Row) -> list[Mapping[str, object]]:
     """What is known of each training of a row; none for rows that do not train."""
     if row.kind != "supervised":
-        cards = [record.run_card(path) for key, path in record.runs.items() if key[:2] == (row.entry, row.unlabelled)]
+        runs = [trials for key, trials in record.trials.items() if key[:2] == (row.entry, row.unlabelled)]
+        cards = [record.run_card(path) for trials in runs for path in trials.values()]
         return [card for card in cards if card.get("steps")]
     found: list[Mapping[str, object]] = []
     for cell in record.table.loc[record.of(row) & record.table["value"].notna(), "cell"].unique():

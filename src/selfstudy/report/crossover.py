@@ -46,7 +46,7 @@ class Crossover(Figure):
 
 def _chart_of(found: Sequence[Verdicts], record: StudyRecord) -> alt.LayerChart:
     counts, rows = _log_axis.counts(record), [verdicts["a"] for verdicts in found]
-    x = _log_axis.axis(counts)
+    x = _log_axis.axis(counts, record.unit)
     least, most = _log_axis.domain(counts)
     spans = [span for each in found if (span := _span(each, least, most, len(record.classes)))]
     verdicts = [
@@ -98,17 +98,22 @@ def _span(each: Verdicts, least: float, most: float, num_classes: int) -> dict[s
     low, estimate, high = (None if end is None else max(least, end / num_classes) for end in ends)
     return {
         "row": each["a"], "low": least if low is None else low, "estimate": estimate, "high": most if high is None else high,
-        "words": _range(found, "labels"),
+        "words": _range(found, each["fewest"]),
     }  # fmt: skip
 
 
-def _range(found: LabelRange, unit: str = "") -> str:
-    """ "140 (90 to 260)" labelled images; "more than the study has" where it ends outside."""
+def _range(found: LabelRange, fewest: float) -> str:
+    """ "at 140 labels (90 to 260)", or that it is at neither side of what the study tried."""
     if found["estimate"] is None:
         return "beyond the labels of this study"
     high = "beyond" if found["high"] is None else _names.count(found["high"])
-    low = "below" if found["low"] is None else _names.count(found["low"])
-    return f"at {_names.count(found['estimate'])} {unit} ({low} to {high})".replace("  ", " ")
+    low = (
+        "below"
+        if found["low"] is None
+        else f"{_names.count(found['low'])}{' or fewer' if found['low'] <= fewest else ''}"
+    )
+    where = f"at {_names.count(found['estimate'])} labels{' or fewer' if found['estimate'] <= fewest else ''}"
+    return where if found["low"] == found["high"] else f"{where} ({low} to {high})"
 
 
 def _saved(found: Sequence[LabelsSaved], record: StudyRecord) -> Table:
@@ -119,9 +124,8 @@ def _saved(found: Sequence[LabelsSaved], record: StudyRecord) -> Table:
         estimate, low, high = needed["estimate"], needed["low"], needed["high"]
         beyond = f"more than {_names.count(each['most'])}"
         shown = beyond if estimate is None else _names.count(estimate) + (" or fewer" if estimate <= fewest else "")
-        ends = (
-            f"{_names.count(low) if low is not None else '?'} to {_names.count(high) if high is not None else beyond}"
-        )
+        start = "?" if low is None else _names.count(low) + (" or fewer" if low <= fewest else "")
+        ends = start if low == high else f"{start} to {_names.count(high) if high is not None else beyond}"
         times = "" if estimate is None else f"{estimate / number:.2g}"
         key = each["most"] if estimate is None else estimate
         lines.append([
@@ -129,9 +133,17 @@ def _saved(found: Sequence[LabelsSaved], record: StudyRecord) -> Table:
             (_names.count(number), number), (f"{100 * each['score']:.1f}", each["score"]), (shown, key), (ends, key),
             (times, key / number),
         ])  # fmt: skip
-    headers = ["row", "with", "labelled images", "score, %", "from scratch needs", "95 % interval", "times as many"]
+    headers = [
+        "row",
+        "with",
+        f"labelled {record.unit}s",
+        "score, %",
+        "from scratch needs",
+        "95 % interval",
+        "times as many",
+    ]
     return Table(
-        caption="How many labelled images training from scratch needs to score what each pretrained row scores.",
+        caption=f"How many labelled {record.unit}s training from scratch needs to score what each pretrained row scores.",
         headers=headers, lines=lines, words=2, sortable=True,
     )  # fmt: skip
 
@@ -148,6 +160,4 @@ def _places(each: Verdicts) -> Mapping[str, Sequence[str]]:
 
 def _sentence(each: Verdicts) -> str:
     words = [f"{verdict} {at_labels(places)}" for verdict, places in _places(each).items() if places]
-    return (
-        f"{each['a']} against {each['b']}: {'; '.join(words)}; the means cross {_range(each['catches_up'], 'labels')}."
-    )
+    return f"{each['a']} against {each['b']}: {'; '.join(words)}; the means cross {_range(each['catches_up'], each['fewest'])}."

@@ -17,7 +17,7 @@ ROW_PIXELS = 26
 class Differences(Figure):
     title = "Is the difference real?"
     caption = (
-        "Difference to the baseline on the same labels and the same test images, in points, with the interval that decides the "
+        "Difference to the baseline on the same labels and the same test {unit}s, in points, with the interval that decides the "
         "verdict. Wholly right of zero: better. Wholly left: worse. Wholly inside the band: equivalent, the difference is too small "
         "to matter to you. Anything else is undecided, however tempting the dot. The verdicts at one label count are read together, "
         "so their intervals are wider than 95 % ones. A bar that is cut off goes on; point at its dot for all numbers."

@@ -9,6 +9,7 @@ import pandas as pd
 from selfstudy.report import _chart, _thumbnails
 from selfstudy.report._figure import Figure, Panel
 from selfstudy.report._palette import NUM_CLASS_COLOURS
+from selfstudy.report._phrases import count_text
 from selfstudy.study._record import Row, StudyRecord, read_json
 from selfstudy.study._summary import Summary
 
@@ -19,9 +20,9 @@ NO_CLASS = "no class"  # of an image without a label, or with several
 class Embedding(Figure):
     title = "What does it see as alike?"
     caption = (
-        "Each dot is a test image, each colour a class: close dots have similar features (t-SNE, a fixed seed; PCA below 40 images). "
-        "No label was used to place them. Point at a dot to see its image. A cross is an image that the row gets wrong with all its "
-        "labels. Clusters and neighbours mean something; distances between far clusters, their sizes and the axes do not."
+        "Each dot is an image that was tested, each colour a class: close dots have similar features (t-SNE, a fixed seed; PCA below 40 images). "
+        "No label was used to place them. Point at a dot to see its image. A cross is an image that the row gets wrong with the "
+        "most labels. Clusters and neighbours mean something; distances between far clusters, their sizes and the axes do not."
     )
     place = 70
     by_row = True
@@ -36,7 +37,7 @@ class Embedding(Figure):
             panels.append(
                 Panel(
                     content=_chart_of(found, record.classes, thumbnails),
-                    alternative=f"A map of {len(found)} test images as {row.name} sees them; it gets {wrong} of them wrong.",
+                    alternative=f"A map of {count_text(len(found), 'tested image')} as {row.name} sees them; it gets {wrong} of them wrong.",
                     row=row.name,
                 )
             )

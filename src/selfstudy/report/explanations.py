@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import altair as alt
+import pandas as pd
 from markupsafe import Markup
 
-from selfstudy.explain import read_record, saved
+from selfstudy.explain import load, read_record, saved
+from selfstudy.report import _chart
 from selfstudy.report._figure import Figure, Panel
 from selfstudy.report._pictures import picture
 from selfstudy.study._record import Row, StudyRecord
@@ -29,6 +32,12 @@ TITLES: Mapping[str, str] = {  # of the analyses, in the order to read them; oth
     "map": "How far the map below can be trusted",
 }
 DRAWN_ALREADY = ("map",)  # analyses whose pictures the page shows in a better way
+CURVES: Mapping[str, tuple[str, str, tuple[int, int]]] = {  # columns of deletion.csv: what is done, colour, dash
+    "deletion": ("deleting what matters most", _chart.WRONG, (1, 0)),
+    "insertion": ("inserting it", _chart.ACCENT, (1, 0)),
+    "random_deletion": ("deleting at random", _chart.WRONG, (4, 3)),
+    "random_insertion": ("inserting at random", _chart.ACCENT, (4, 3)),
+}
 MOST_BYTES = 3_000_000  # of all pictures; the whole page may have 8 MiB
 
 
@@ -45,15 +54,18 @@ class Explanations(Figure):
         found = [(row, folder, name) for row in record.rows for folder, name in _analyses(record, row)]
         records = [read_record(folder, name) for _, folder, name in found]
         count = sum(len(each["pictures"]) for each in records)
-        return [
-            Panel(
-                content=_content(folder, name, each, MOST_BYTES // max(1, count)),
-                heading=TITLES.get(name, name.replace("_", " ").capitalize()),
-                alternative=str(each["sentence"]),
-                row=row.name,
+        panels = []
+        for (row, folder, name), each in zip(found, records, strict=True):
+            panels.append(
+                Panel(
+                    content=_content(folder, name, each, MOST_BYTES // max(1, count)),
+                    heading=TITLES.get(name, name.replace("_", " ").capitalize()),
+                    alternative=str(each["sentence"]),
+                    row=row.name,
+                )
             )
-            for (row, folder, name), each in zip(found, records, strict=True)
-        ]
+            panels += [_curves(load(folder, name).table, row.name)] if name == "deletion" and each["table"] else []
+        return panels
 
 
 def _analyses(record: StudyRecord, row: Row) -> Iterator[tuple[Path, str]]:
@@ -68,6 +80,37 @@ def _analyses(record: StudyRecord, row: Row) -> Iterator[tuple[Path, str]]:
             places = {name: order.index(name) if name in order else len(order) for name in names}
             yield from ((folder, name) for name in sorted(names, key=lambda name: places[name]))
             return
+
+
+def _curves(table: pd.DataFrame, row: str) -> Panel:
+    """The score while ever more pixels go, or come: the further apart two lines of a colour, the more the map knows."""
+    long = table.melt("share", list(CURVES), "curve", "score")
+    long["what"] = long["curve"].map({name: words for name, (words, _, _) in CURVES.items()})
+    domain, colours = [words for words, _, _ in CURVES.values()], [colour for _, colour, _ in CURVES.values()]
+    dashes = [dash for _, _, dash in CURVES.values()]
+    legend = alt.Legend(
+        title=None,
+        orient="top",
+        columns=2,
+        labelColor=_chart.INK,
+        labelFontSize=12,
+        symbolStrokeWidth=2,
+        labelLimit=220,
+        columnPadding=36,
+    )
+    chart = alt.Chart(_chart.rounded(long[["share", "score", "what"]])).mark_line(strokeWidth=1.75).encode(
+        x=alt.X("share:Q", title="share of the pixels", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="~%", tickCount=5, grid=False)),
+        y=alt.Y("score:Q", title="score", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)),
+        color=alt.Color("what:N", scale=alt.Scale(domain=domain, range=colours), legend=legend),
+        strokeDash=alt.StrokeDash("what:N", scale=alt.Scale(domain=domain, range=dashes), legend=legend),
+        tooltip=[alt.Tooltip("what:N", title="line"), alt.Tooltip("share:Q", format=".0%"), alt.Tooltip("score:Q", format=".2f")],
+    )  # fmt: skip
+    half = table.iloc[(table["share"] - 0.5).abs().argmin()]
+    ends = ", ".join(f"{half[name]:.2f} {words}" for name, (words, _, _) in CURVES.items())
+    return Panel(
+        content=_chart.layered([chart], [], height=220), heading="The score while pixels go and come",
+        alternative=f"The score of {row} with half of the pixels: {ends}.", row=row,
+    )  # fmt: skip
 
 
 def _content(folder: Path, name: str, found: Mapping[str, object], most_bytes: int) -> Markup:

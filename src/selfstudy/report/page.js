@@ -95,6 +95,12 @@ for (const button of document.querySelectorAll("button.copy")) {
   });
 }
 
+// What is wider than its place says so: a shade alone is easily overlooked.
+const widths = new ResizeObserver((entries) => {
+  for (const { target } of entries) target.toggleAttribute("data-wide", target.scrollWidth > target.clientWidth + 1);
+});
+for (const box of document.querySelectorAll(".scroll")) widths.observe(box);
+
 // Tables: click a heading to sort, type words to filter.
 for (const table of document.querySelectorAll("table[data-sortable]")) {
   const body = table.tBodies[0];

@@ -13,7 +13,8 @@ from selfstudy.study._record import StudyRecord
 from selfstudy.study._summary import Summary
 
 TICKS = {  # seconds, in the unit a person would use
-    0.1: "0.1 s", 1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 36_000: "10 h", 360_000: "100 h",
+    0.1: "0.1 s", 0.3: "0.3 s", 1: "1 s", 3: "3 s", 5: "5 s", 10: "10 s", 30: "30 s", 60: "1 min", 180: "3 min", 600: "10 min",
+    1800: "30 min", 3600: "1 h", 10_800: "3 h", 36_000: "10 h", 108_000: "30 h", 360_000: "100 h",
 }  # fmt: skip
 MOST_PANELS = 4  # label counts drawn: the first and the last, and others spread between them
 
@@ -21,7 +22,7 @@ MOST_PANELS = 4  # label counts drawn: the first and the last, and others spread
 class Pareto(Figure):
     title = "Is it worth its cost?"
     caption = (
-        "Mean score against the time of one pretraining and one evaluation, on a logarithmic scale. The line joins the rows that are "
+        "Mean score against the time of one pretraining and one evaluation (of all trials, where settings were searched), on a logarithmic scale. The line joins the rows that are "
         "worth considering: each of the others has a row that scores at least as well in at most the same time, and is drawn pale. Means "
         "decide here, not intervals, so rows close to the line may be as good."
     )

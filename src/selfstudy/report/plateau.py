@@ -1,5 +1,6 @@
 """Score against the number of images without labels: how much unlabelled data is enough."""
 
+import math
 from collections.abc import Sequence
 
 import altair as alt
@@ -11,6 +12,11 @@ from selfstudy.report._palette import Style, styles
 from selfstudy.study._findings import Plateau as Found
 from selfstudy.study._record import StudyRecord
 from selfstudy.study._summary import Summary
+
+HEIGHT, PADDING = 280, 8  # pixels, of a chart and between its frame and its marks
+LABEL_PIXELS, LETTER_PIXELS = 15, 6.7  # between two labels at the ends of lines, and of a letter at 12 pixels
+MOST_SHARE = 0.45  # of the width that labels may take
+CHART_PIXELS = 410  # the width of a chart in two columns, less its axis
 
 
 class Plateau(Figure):
@@ -53,19 +59,21 @@ def _chart_of(found: Sequence[Found], labels: str, record: StudyRecord, summary:
                 "difference": 100 * step["difference"],
             })  # fmt: skip
     table = _chart.rounded(pd.DataFrame(lines))
+    scratch = [p["mean"] for p in points.values() if p["decides"] and _kinds(summary)[p["row"]] == "supervised"]
+    ends = [min([*table["low"], *scratch]), max([*table["high"], *scratch])]
     scale = _scale(found, names, looks)
     colour = alt.Color("entry:N", scale=scale, legend=None)
     shares = sorted(table["share"].unique())
     x = alt.X(
         "share:Q",
         title="share of the unlabelled images",
-        scale=alt.Scale(type="log", nice=False, padding=14),
+        scale=alt.Scale(type="log", nice=False, domain=_with_room(shares, found)),
         axis=alt.Axis(values=shares, format="~%", grid=False, labelOverlap=True),
     )
     y = alt.Y(
         "mean:Q",
         title=_names.metric(record.metric),
-        scale=alt.Scale(zero=False, nice=False, padding=8),
+        scale=alt.Scale(zero=False, nice=False, padding=PADDING, domain=ends),
         axis=alt.Axis(format="~%", tickCount=5),
     )
     base = alt.Chart(table).encode(x=x, y=y)
@@ -84,11 +92,26 @@ def _chart_of(found: Sequence[Found], labels: str, record: StudyRecord, summary:
             tooltip=tooltip,
         ),
     ]
-    last = table.loc[table.groupby("entry")["share"].idxmax()]
-    layers.append(
-        alt.Chart(last).mark_text(align="right", dy=-12, dx=-8).encode(x=x, y=y, text="entry:N", color=colour)
+    words = alt.Chart(_chart.rounded(_names_apart(table, ends))).mark_text(
+        align="left", dx=10, limit=int(MOST_SHARE * CHART_PIXELS)
     )
-    return _chart.layered(layers, [], height=280)
+    layers.append(words.encode(x=x, y=y, text="entry:N", color=colour))
+    return _chart.layered(layers, [], height=HEIGHT)
+
+
+def _names_apart(table: pd.DataFrame, ends: Sequence[float]) -> pd.DataFrame:
+    """The last point of every line, moved up or down until its name can be read; `ends` are those of the axis."""
+    last = table.loc[table.groupby("entry", sort=False)["share"].idxmax()]
+    gap = LABEL_PIXELS * (ends[1] - ends[0]) / (HEIGHT - 2 * PADDING)
+    return last.assign(mean=_chart.spread_apart(last["mean"].tolist(), gap))
+
+
+def _with_room(shares: Sequence[float], found: Sequence[Found]) -> list[float]:
+    """The ends of the axis: right of the largest share the names of the lines have room."""
+    longest = max(len(plateau["entry"]) for plateau in found)
+    taken = min(MOST_SHARE, (14 + LETTER_PIXELS * longest) / CHART_PIXELS)
+    span = max(math.log(shares[-1] / shares[0]), 1.0)
+    return [shares[0] * math.exp(-0.05 * span), shares[-1] * math.exp(1.05 * span * taken / (1 - taken))]
 
 
 def _scale(found: Sequence[Found], names: dict[tuple[str, float], str], looks: dict[str, Style]) -> alt.Scale:
@@ -100,7 +123,7 @@ def _scale(found: Sequence[Found], names: dict[tuple[str, float], str], looks: d
 
 def _scratch(labels: str, summary: Summary) -> list[alt.Chart]:
     """A dashed line at the score of training from scratch."""
-    kinds = {card["row"]: card["kind"] for card in summary["rows"]}
+    kinds = _kinds(summary)
     points = [
         p for p in summary["points"] if p["labels"] == labels and p["decides"] and kinds[p["row"]] == "supervised"
     ]
@@ -112,10 +135,16 @@ def _scratch(labels: str, summary: Summary) -> list[alt.Chart]:
     return [base.mark_rule(stroke="var(--row-supervised)", strokeDash=[5, 4]).encode(tooltip=tooltip)]
 
 
+def _kinds(summary: Summary) -> dict[str, str]:
+    return {card["row"]: card["kind"] for card in summary["rows"]}
+
+
 def _sentence(plateau: Found) -> str:
-    steps = ", ".join(f"{step['mean']:.1%} on {step['unlabelled']:.3g} of the images" for step in plateau["steps"])
+    steps = ", ".join(
+        f"{step['mean']:.1%} on {100 * step['unlabelled']:g} % of the images" for step in plateau["steps"]
+    )
     flat = {
-        "flat": f"flat from {plateau['flat_from'] or 1:.3g} on",
+        "flat": f"flat from {100 * (plateau['flat_from'] or 1):g} % on",
         "rising": "still rising at the end",
         "undecided": "whether it is flat is undecided",
     }

@@ -1,6 +1,6 @@
 """How well every row finds each class, the rare ones above all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import altair as alt
 import pandas as pd
@@ -19,9 +19,10 @@ BAR_PIXELS, GAP_PIXELS = 11, 12
 class Recall(Figure):
     title = "Does it find every class?"
     caption = (
-        "Recall: of the test images of a class, the share that is found; mean over draws and seeds. The classes with fewest test images "
-        "stand on top. Bars are 95 % intervals; with few test images they are wide whatever the row does, and a difference inside "
-        "them means nothing. Choose how many labels the rows were given."
+        "Recall: of the test {unit}s of a class, the share that is found; mean over draws and seeds. The classes with fewest test {unit}s "
+        "stand on top; in brackets how many there are and, below 30, to how many points they can tell a recall at best. Bars are 95 % "
+        "intervals; how much seeds and draws add to them is learned from all classes together. A difference inside them means nothing. "
+        "Choose how many labels the rows were given."
     )
     place = 31
     keyed = True
@@ -37,15 +38,19 @@ class Recall(Figure):
         words = f"Recall of {len(kept)} of {len(record.classes)} classes by {len(rows)} rows. " + _sentence(
             shown, record
         )
-        heading = "" if len(kept) == len(record.classes) else f"The {len(kept)} classes with fewest test images"
-        return [Panel(content=_chart_of(shown, kept, styles(record), record), heading=heading, alternative=words)]
+        heading = "" if len(kept) == len(record.classes) else f"The {len(kept)} classes with fewest test {record.unit}s"
+        return [
+            Panel(
+                content=_chart_of(shown, _named(kept, summary), styles(record), record),
+                heading=heading,
+                alternative=words,
+            )
+        ]
 
 
 def _chart_of(
-    scores: Sequence[ClassScore], kept: Sequence[str], looks: dict[str, Style], record: StudyRecord
+    scores: Sequence[ClassScore], names: Mapping[str, str], looks: dict[str, Style], record: StudyRecord
 ) -> alt.LayerChart:
-    supports = {score["name"]: score["support"] for score in scores}
-    names = {name: f"{name} ({_names.count(supports[name])})" for name in kept}
     rows = [name for name in looks if name in {score["row"] for score in scores}]
     there = [labels for labels in record.labels if labels in {score["labels"] for score in scores}]
     table = pd.DataFrame(
@@ -65,7 +70,7 @@ def _chart_of(
     y = alt.Y(
         "class:N",
         scale=alt.Scale(domain=list(names.values()), paddingInner=0.3),
-        title="class (test images)",
+        title=f"class (test {record.unit}s)",
         axis=axis,
     )
     x = alt.X("recall:Q", title="recall", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="~%", tickCount=5))
@@ -84,8 +89,17 @@ def _chart_of(
     dots = base.mark_point(filled=True, size=46).encode(
         x=x, color=_chart.row_colour(looks), shape=_chart.row_shape(looks)
     )
-    height = len(kept) * (BAR_PIXELS * len(rows) + GAP_PIXELS)
+    height = len(names) * (BAR_PIXELS * len(rows) + GAP_PIXELS)
     return _chart.layered([bars, dots], [_chart.FOCUS, chosen], height)
+
+
+def _named(kept: Sequence[str], summary: Summary) -> dict[str, str]:
+    """What the axis calls each class: "shopping (22: \N{PLUS-MINUS SIGN}19)" of a rare one, "shirts (1,000)" of another."""
+    known = {found["name"]: found for found in summary["test_classes"]}
+    points = {
+        name: f": \N{PLUS-MINUS SIGN}{100 * found['half_width']:.0f}" for name, found in known.items() if found["rare"]
+    }
+    return {name: f"{name} ({_names.count(known[name]['num_test_images'])}{points.get(name, '')})" for name in kept}
 
 
 def _sentence(scores: Sequence[ClassScore], record: StudyRecord) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from selfstudy.report import _names
 from selfstudy.report._figure import Figure, Panel
+from selfstudy.report._phrases import count_text
 from selfstudy.report._table import NOT_KNOWN, Cell, Table
 from selfstudy.study._record import StudyRecord
 from selfstudy.study._summary import Point, Summary
@@ -12,7 +13,7 @@ from selfstudy.study._summary import Point, Summary
 class Scores(Figure):
     title = "The scores at a glance"
     caption = (
-        "Mean scores on the test images in per cent, each with the 95 % interval of its own. Every row stands with the protocol that "
+        "Mean scores on the test {unit}s in per cent, each with the 95 % interval of its own. Every row stands with the protocol that "
         "decides for it. Intervals that overlap may still differ surely, and the other way round: see the differences above."
     )
     place = 25
@@ -31,7 +32,7 @@ class Scores(Figure):
             ]
             for row in record.rows
         ]
-        alternative = f"Mean {_names.metric(record.metric)} of {len(lines)} rows, in per cent, with {len(labels)} numbers of labels."
+        alternative = f"Mean {_names.metric(record.metric)} of {len(lines)} rows, in per cent, with {count_text(len(labels), 'label count')}."
         content = Table(caption=alternative, headers=headers, lines=lines, words=2, sortable=True)
         return [Panel(content=content, alternative=alternative)]
 

@@ -30,7 +30,7 @@ class Table(Figure):
                 point = points.get((row.name, protocol, labels)) if metric == record.metric else None
                 lines.append([
                     (row.name, row.name),
-                    (labels, record.num_labels(labels)),
+                    (_names.short_labels(labels), record.num_labels(labels)),
                     (_names.protocol(protocol), protocol),
                     (_names.metric(metric), metric),
                     percent(part["value"].mean(), 2),

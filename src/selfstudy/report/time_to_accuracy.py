@@ -19,8 +19,9 @@ MOST_PANELS = 6
 class TimeToAccuracy(Figure):
     title = "How long until it is good enough?"
     caption = (
-        "Seconds of one pretraining and one evaluation of the rows whose mean reaches a score. A row without a bar never reached it in "
-        "this study; how far it came stands in its place. Nothing is extrapolated."
+        "Seconds of one pretraining and one evaluation (of all trials, where settings were searched) of the rows whose mean reaches a score: up to the first point that was measured "
+        "at or above it where a row was judged along its training, else to its end. A row without a bar never reached it in "
+        "this study; how far it came stands in its place. Nothing is interpolated or extrapolated."
     )
     place = 77
     columns = 2
@@ -49,6 +50,8 @@ def _chart_of(found: Sequence[TimeTo], looks: dict[str, Style]) -> alt.LayerChar
             "seconds": [each["seconds"] if each["reached"] else None for each in found],
             "reached": [each["reached"] for each in found],
             "words": [_words(each) for each in found],
+            "measured": [each["measured"] for each in found],
+            "judged": [_names.protocol(each["protocol"]) for each in found],
             "images": [
                 "not known" if each["images_seen"] is None else _names.count(each["images_seen"]) for each in found
             ],
@@ -68,7 +71,8 @@ def _chart_of(found: Sequence[TimeTo], looks: dict[str, Style]) -> alt.LayerChar
     )
     tooltip = [
         alt.Tooltip("row:N"), alt.Tooltip("words:N", title="time"), alt.Tooltip("images:N", title="images seen"),
-        alt.Tooltip("mean:Q", format=".1%"), alt.Tooltip("share:Q", format=".0%", title="of its runs reach it"),
+        alt.Tooltip("measured:N"), alt.Tooltip("judged:N", title="by"), alt.Tooltip("mean:Q", format=".1%", title="at the end"),
+        alt.Tooltip("share:Q", format=".0%", title="of its runs end above"),
     ]  # fmt: skip
     base = alt.Chart(_chart.rounded(table)).encode(y=y, tooltip=tooltip)
     bars = base.transform_filter("datum.reached").mark_bar(height=12).encode(x=x, color=_chart.row_colour(looks))

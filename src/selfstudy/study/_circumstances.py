@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from selfstudy.study._budget import outside_budget
 from selfstudy.study._record import Row, StudyRecord
 from selfstudy.study._summary import Conditions, Cost, RowCard
 
@@ -16,6 +17,7 @@ def conditions(record: StudyRecord) -> Conditions:
         source = source.get("table", source.get("images", "the labelled images"))
     return Conditions(
         data=str(source),
+        unit=record.unit,
         num_train=record.num_train,
         num_test_images=len(record.test_labels),
         num_test_groups=len(np.unique(record.test_groups)),
@@ -26,11 +28,13 @@ def conditions(record: StudyRecord) -> Conditions:
         labels=list(record.labels),
         num_folds=record.num_folds,
         transductive=bool(record.settings.get("transductive", False)),
+        trials=record.num_trials,
+        outside_budget=outside_budget(record),
     )
 
 
 def _cards(record: StudyRecord, row: Row) -> list[Mapping[str, object]]:
-    """The run.json of every pretraining of a row."""
+    """The run.json of the pretraining that stands for a row, seed by seed."""
     return [
         record.run_card(path)
         for (entry, unlabelled, _), path in record.runs.items()
@@ -58,12 +62,12 @@ def row_cards(record: StudyRecord) -> list[RowCard]:
 
 
 def costs(record: StudyRecord) -> list[Cost]:
-    """What every row with results took."""
+    """What every row with results took, all trials of its settings with it."""
     found = []
     for row in record.rows:
-        pretraining = [
-            float(str(card["seconds"])) for card in _cards(record, row) if card["status"] in ("done", "collapsed")
-        ]
+        runs = [runs for key, runs in record.trials.items() if key[:2] == (row.entry, row.unlabelled)]
+        cards = [record.run_card(path) for trials in runs for path in trials.values()]
+        pretraining = [float(str(card["seconds"])) for card in cards if card["status"] in ("done", "collapsed")]
         cells = record.table[record.of(row)].drop_duplicates("cell")
         evaluation = float(cells["seconds"].sum())
         found.append(

@@ -1,8 +1,6 @@
 """Recall, precision and F1 of single classes, the rarest first, and how little a few test images say about them.
 
-The interval of a recall is Wilson's (J. American Statistical Association 22, 1927), at the number of independent images
-that would vary as much as it does over seeds, draws of the labels and test groups (Dean and Pagano, J. Survey Statistics
-and Methodology 3, 2015), and never more than there are images: a recall of 0.5 on 22 images is known to 19 points.
+The interval of a recall is that of a share, see `_shares.py`: a recall of 0.5 on 22 images is known to 19 points.
 """
 
 from collections.abc import Sequence
@@ -10,12 +8,12 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy import special
 
 from selfstudy.study._comparison import ERROR, Comparison
 from selfstudy.study._findings import ClassScore, ClassSupport
 from selfstudy.study._intervals import Estimate, Grid, estimate_mean
 from selfstudy.study._record import StudyRecord
+from selfstudy.study._shares import effective_count, half_width, share_spread, wilson
 
 RARE = 30  # test groups of a class, below which its recall is known to 17 points or worse
 NO_FLOOR = 10**9  # groups: Wilson's interval needs no floor under the variance
@@ -38,7 +36,7 @@ def supports(labels: np.ndarray, groups: np.ndarray, classes: Sequence[str]) -> 
                     num_test_images=int(members.sum()),
                     num_test_groups=num_groups,
                     rare=num_groups < RARE,
-                    half_width=half_width(num_groups),
+                    half_width=half_width(num_groups, 1 - ERROR),
                 )
             )
     return sorted(found, key=lambda each: (each["num_test_groups"], each["num_test_images"]))[:MOST_CLASSES]
@@ -59,9 +57,13 @@ def class_scores(comparison: Comparison) -> list[ClassScore]:
                 continue
             cells = comparison.cell_grids[key]
             predictions = [record.predictions(cell) for cell in comparison.cells_of(key)]
-            for each in classes:
-                called = np.stack([_members(answers, each.number) for answers in predictions])
-                found.append(_score(key, cells, called[:, each.known], each))
+            called = [
+                np.stack([_members(answers, each.number) for answers in predictions])[:, each.known] for each in classes
+            ]
+            estimates = [_recall(cells, right, each) for right, each in zip(called, classes, strict=True)]
+            spread = share_spread(estimates, [len(each.rows) for each in classes])
+            for right, each, estimate in zip(called, classes, spread, strict=True):
+                found.append(_score(key, right, each, estimate))
     return found
 
 
@@ -85,15 +87,21 @@ class _TestClass:
         return cls(number, record.classes[number], known, rows, np.unique(groups[rows], return_index=True)[1])
 
 
-def _score(key: tuple[str, str, str], cells: Grid, called: np.ndarray, each: _TestClass) -> ClassScore:
+def _recall(cells: Grid, called: np.ndarray, each: _TestClass) -> Estimate:
     """`called` bool [K, T]: which of the known test images each of the row's K cells puts into the class."""
+    right = called[:, each.rows].astype(np.float64)
+    recall = right.mean(1)
+    deviations = np.add.reduceat(right - recall[:, None], each.starts, axis=1) / len(each.rows)
+    shape = cells.values.shape
+    return estimate_mean(
+        Grid(recall.reshape(shape), deviations.reshape(*shape, -1), cells.draws, cells.seeds), NO_FLOOR
+    )
+
+
+def _score(key: tuple[str, str, str], called: np.ndarray, each: _TestClass, estimate: Estimate) -> ClassScore:
+    """`called` as in `_recall`."""
     name, protocol, labels = key
     right, support = called[:, each.rows].astype(np.float64), len(each.rows)
-    recall = right.mean(1)
-    deviations = np.add.reduceat(right - recall[:, None], each.starts, axis=1) / support
-    shape = cells.values.shape
-    recalls = Grid(recall.reshape(shape), deviations.reshape(*shape, -1), cells.draws, cells.seeds)
-    estimate = estimate_mean(recalls, NO_FLOOR)
     count = effective_count(estimate, support, len(each.starts), 1 - ERROR)
     low, high = wilson(min(1.0, estimate.mean), count, 1 - ERROR)
     hits, predicted = right.sum(1), called.sum(1)
@@ -111,40 +119,6 @@ def _score(key: tuple[str, str, str], cells: Grid, called: np.ndarray, each: _Te
         precision=float((hits / np.maximum(predicted, 1)).mean()),  # 0 where the class is never named
         f1=float((2 * hits / (support + predicted)).mean()),
     )
-
-
-def wilson(share: float, count: float, confidence: float) -> tuple[float, float]:
-    """The interval of a proportion seen on `count` independent images."""
-    z = float(special.ndtri((1 + confidence) / 2))
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5
-    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
-
-
-def half_width(count: int) -> float:
-    """Of the interval of a proportion of one half: 0.19 for 22."""
-    low, high = wilson(0.5, count, 1 - ERROR)
-    return (high - low) / 2
-
-
-def effective_count(estimate: Estimate, num_images: int, num_groups: int, confidence: float) -> float:
-    """How many independent images would leave a proportion as uncertain as it is: `num_images` at most.
-
-    Few groups, draws or seeds make the quantile wider than the normal's; the images are counted less by as much (Korn and
-    Graubard, Survey Methodology 24, 1998). Where all cells get all images right, or none, each group is one image.
-    """
-    share, variance = estimate.mean, estimate.variance
-    if variance <= 0 or not 0 < share < 1:
-        return float(num_groups)
-    repeated = [part for source, part in estimate.components.items() if source != "test"]
-    below = sum(part.mean_square**2 / (part.count - 1) for part in repeated)
-    quantile = (1 + confidence) / 2
-    freedom = max(1.0, variance**2 / below) if below > 0 else np.inf
-    wider = special.stdtrit(freedom, quantile) / special.ndtri(quantile)
-    if num_groups < num_images:
-        few = special.stdtrit(max(1, num_groups - 1), quantile)
-        wider *= few / special.stdtrit(num_images - 1, quantile) * (num_groups / max(1, num_groups - 1)) ** 0.5
-    return min(float(num_images), share * (1 - share) / variance) / float(wider) ** 2
 
 
 def _members(labels: np.ndarray, number: int) -> np.ndarray:

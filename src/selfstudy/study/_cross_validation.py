@@ -6,14 +6,17 @@ stand in the order of the labelled images, so whoever reads a cell need not know
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from selfstudy.evaluation import Pages, measure, measure_attributes
+from selfstudy.evaluation import Pages, measure, measure_attributes, undefined
 from selfstudy.images import ImageSet, Split
 from selfstudy.types import Scores
+
+MOST_NAMED = 5  # attributes in a remark
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,33 @@ class Rounds:
         tested = self.rows[self.folds[draw % len(self.folds)] == fold]
         apart = ~np.isin(self.images.groups, self.images.groups[tested])
         return Split(np.flatnonzero(apart), tested, self.arrivals[apart])
+
+    @cached_property
+    def constant(self) -> np.ndarray:
+        """Bool [R, folds, A]: which attributes have one value only in a fold, and no score there; A = 0 where there are classes."""
+        assert self.images.labels is not None
+        marks = self.images.labels.numpy()[self.rows]
+        if not self.images.multi_label:
+            return np.zeros((len(self.folds), self.num_folds, 0), dtype=bool)
+        return np.stack([[undefined(marks[fold == number]) for number in range(self.num_folds)] for fold in self.folds])
+
+    @property
+    def can_be_scored(self) -> bool:
+        """Whether every fold holds an attribute with both values (or there are classes, of which one is enough)."""
+        return not self.images.multi_label or not bool(self.constant.all(2).any())
+
+    @property
+    def remark(self) -> str:
+        """On attributes that some folds cannot score; "" where there are none."""
+        counts = self.constant.sum((0, 1))
+        few = [f"{self.images.classes[number]} ({counts[number]})" for number in np.flatnonzero(counts).tolist()]
+        if not few:
+            return ""
+        rest = f" and {len(few) - MOST_NAMED} more" if len(few) > MOST_NAMED else ""
+        return (
+            f"an attribute with one value only in a fold has no part in that fold's score: {', '.join(few[:MOST_NAMED])}{rest}, of "
+            f"{self.folds.shape[0] * self.num_folds} folds"
+        )
 
     @property
     def tested(self) -> np.ndarray:

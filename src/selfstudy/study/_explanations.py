@@ -4,6 +4,9 @@ A row's classifier is the one that its first protocol to leave one learned from 
 a protocol a linear probe. A row that trains on its labels from scratch is trained once more for it, since a score keeps no
 weights. Where the results lie is said in `explain/_findings.py`; `cells/HASH/explain.json` says what was asked for and what
 does not apply to the row.
+
+Images with attributes have no class to ask about: what needs classes is left out, and maps say instead why an image is taken
+for like the one nearest to it, of which `similarity` tells where an attribution was asked for.
 """
 
 import json
@@ -29,6 +32,7 @@ from selfstudy.explain import MEASURES, Analysis, Subject, Viewer, compare, save
 from selfstudy.explain.agreement import Agreement, at_size, class_maps
 from selfstudy.explaining import read_shown, spread
 from selfstudy.rng import Rng
+from selfstudy.study._record import StudyRecord
 from selfstudy.study.cell import FEATURE_BATCH, Bench
 from selfstudy.study.plan import Cell, Evaluation
 from selfstudy.study.settings import StudySettings
@@ -40,6 +44,8 @@ LOOKED_AT = 8  # images on a sheet: a phone's width shows them
 COMPARED = 16  # images whose maps are compared between rows; the looked at are among them
 NO_SEARCH = 1e9  # a gradient that every fit is below when it begins
 PAIRS = "agreement"  # the analysis that is made of pairs of rows
+ALIKE = "similarity"  # the analysis that asks an encoder alone for a map
+OF_CLASSES = "explanations that need classes are left out, and maps say why images are taken for alike"
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,10 @@ class _Row:
 def explain(study: "Study") -> None:
     """Make what is missing. A row that cannot be explained is said and left out; it never ends a study."""
     settings, bench = study.settings, study.bench
-    if not settings.explain or bench.material.images.multi_label:
+    if not settings.explain:
         return
+    if bench.material.images.multi_label:
+        bench.progress.say(f"{bench.material.images.name} has attributes rather than classes: {OF_CLASSES}")
     explainer = _Explainer(settings, bench)
     rows = list(_rows(study))
     bench.progress.start("explain", len(rows), "rows")
@@ -73,29 +81,34 @@ def explain(study: "Study") -> None:
                 raise
             bench.progress.say(f"{row.evaluation.entry} is not explained: {error}")
         bench.progress.update(number)
-    if PAIRS in settings.explain:
+    if explainer.compares:
         explainer.pairs(explained)
     bench.progress.finish("")
 
 
 def _rows(study: "Study") -> Iterator[_Row]:
-    """One for every entry whose seed 0 is done, on the largest fraction of the unlabelled images."""
+    """One for every entry whose seed 0 is done, on the largest fraction of the unlabelled images.
+
+    Of several trials the one that stands for the row, and its twin is the same trial.
+    """
+    standing = {path.name for path in StudyRecord.read(study.folder).runs.values()}
     done = [
         cell for cell in study.cells if cell.hash in study.outcomes and study.outcomes[cell.hash].status != "failed"
     ]
-    encoders = {(cell.entry, cell.unlabelled, cell.seed): cell for cell in done if cell.kind == "pretrain"}
+    encoders = {(cell.entry, cell.unlabelled, cell.seed, cell.trial): cell for cell in done if cell.kind == "pretrain"}
     most = max(study.settings.labels, key=lambda label: len(study.bench.material.draw(label, 0).rows))
     for entry in study.settings.entries:
         own = [
             cell for cell in done if cell.kind == "evaluate" and cell.entry == entry.name and cell.method != "majority"
         ]
         own = [cell for cell in own if (cell.labels, cell.draw, cell.seed) == (most, 0, 0)]
+        own = [cell for cell in own if not cell.needs or cell.needs in standing]
         if not own:
             continue
         fraction = max(cell.unlabelled for cell in own)
         own = [cell for cell in own if cell.unlabelled == fraction]
         first = next((cell for cell in own if _leaves_a_classifier(cell)), own[0])
-        encoder, twin = (encoders.get((entry.name, fraction, seed)) for seed in (0, 1))
+        encoder, twin = (encoders.get((entry.name, fraction, seed, first.trial)) for seed in (0, 1))
         yield _Row(first, encoder, twin)
 
 
@@ -108,6 +121,16 @@ def _leaves_a_classifier(cell: Cell) -> bool:
 class _Explainer:
     settings: StudySettings
     bench: Bench
+
+    @property
+    def attributes(self) -> bool:
+        """Whether images have attributes rather than one class each."""
+        return self.bench.material.images.multi_label
+
+    @property
+    def compares(self) -> bool:
+        """Whether the maps of rows are held against each other: they must ask the same, which is an image's class."""
+        return PAIRS in self.settings.explain and not self.attributes
 
     def row(self, row: _Row) -> None:
         """The analyses of a row, and its maps for the comparison with others."""
@@ -127,7 +150,9 @@ class _Explainer:
                 save(analysis.explain(subject), folder / "explain", name, asked[name])
             except UserError as error:
                 left_out[name] = str(error)
-        if PAIRS in self.settings.explain:
+        if PAIRS in self.settings.explain and self.attributes:
+            left_out[PAIRS] = f"{PAIRS} asks all rows about one class of an image, and these images have attributes"
+        if self.compares:
             self._write_maps(row.hash, subject.viewer)
             if row.encoder and row.twin:
                 self._write_maps(row.twin.hash, self._viewer(row, row.twin))
@@ -135,7 +160,7 @@ class _Explainer:
 
     def _has_maps(self, row: _Row) -> bool:
         hashes = [row.hash, *([row.twin.hash] if row.encoder and row.twin else [])]
-        return PAIRS not in self.settings.explain or all(self._maps_path(hash).is_file() for hash in hashes)
+        return not self.compares or all(self._maps_path(hash).is_file() for hash in hashes)
 
     def _maps_path(self, hash: str) -> Path:
         return self.bench.folder / "cells" / hash / "explain" / "maps.safetensors"
@@ -143,6 +168,8 @@ class _Explainer:
     def _analyses(self) -> dict[str, Analysis[Any]]:
         names = [name for name in self.settings.explain if name != PAIRS]
         kinds = {name: catalog.find("explain", name, Analysis) for name in names}
+        if self.attributes and any(kind.needs == {"classifier"} for kind in kinds.values()):  # an attribution
+            kinds.setdefault(ALIKE, catalog.find("explain", ALIKE, Analysis))
         return {
             Path(name).stem: kind(config.validate(kind.Config, {}, f"explain: {name}")) for name, kind in kinds.items()
         }
@@ -155,7 +182,7 @@ class _Explainer:
             "labels": str(cell.labels), "draw": cell.draw, "evaluation": cell.hash, "num_test": len(material.split.test_rows),
         }  # fmt: skip
         asked = {name: analysis.how(about) for name, analysis in self._analyses().items()}
-        if PAIRS in self.settings.explain:
+        if self.compares:
             twin = row.twin.hash if row.encoder and row.twin else ""
             asked[PAIRS] = {**Agreement(Agreement.Config()).how(about), "twin": twin}
         return asked
@@ -172,22 +199,27 @@ class _Explainer:
         )  # fmt: skip
 
     def compared_rows(self, count: int) -> Tensor:
-        """Int64: test images spread over the classes, the same ones for every row of the study."""
+        """Int64: test images spread over the classes, if there are any; the same ones for every row of the study."""
         material = self.bench.material
         assert material.images.labels is not None
         order = material.rng.fork("explain", "rows").permutation(len(material.split.test_rows))
-        return spread(material.images.labels, torch.from_numpy(material.split.test_rows)[order], count)
+        candidates = torch.from_numpy(material.split.test_rows)[order]
+        if self.attributes:
+            return candidates[:count].sort().values
+        return spread(material.images.labels, candidates, count)
 
     def _answers(self, cell: Cell, num_test: int) -> Tensor | None:
         """The probabilities that the study scored, float32 [num_test, K]; None where it kept none, or those of pages."""
         path = self.bench.folder / "cells" / cell.hash / "predictions.safetensors"
+        if self.attributes:  # of which no class can be asked about
+            return None
         if not _leaves_a_classifier(cell):  # another protocol's, not those of the classifier that is explained
             return None
         kept = safetensors.torch.load(path.read_bytes()).get("probabilities")
         return kept.float() if kept is not None and len(kept) == num_test else None
 
     def _viewer(self, row: _Row, encoder_cell: Cell | None) -> Viewer:
-        """The row's encoder, or its twin, with the classifier that its protocol learned."""
+        """The row's encoder, or its twin, with the classifier that its protocol learned, if that names classes."""
         bench, cell = self.bench, row.evaluation
         assert isinstance(cell.work, Evaluation)
         images = bench.material.images
@@ -199,11 +231,13 @@ class _Explainer:
         protocol = catalog.find("evaluation", cell.work.protocol, Protocol)(self._decided(cell))
         if not _leaves_a_classifier(cell):
             protocol = Linear(Linear.Config())
+        if self.attributes and values is not None and protocol.needs == "features":
+            return Viewer(name=cell.entry, encoder=encoder, features=values)
         seed = encoder_cell.seed if encoder_cell else cell.seed
         found, head = self._hand_over(cell, protocol, encoder, values, seed)
         if values is None or found is not encoder:
             values = features(found, images, bench.device, FEATURE_BATCH)
-        return Viewer(name=cell.entry, encoder=found, features=values, classifier=head)
+        return Viewer(name=cell.entry, encoder=found, features=values, classifier=None if self.attributes else head)
 
     def _decided(self, cell: Cell) -> object:
         """The protocol's settings; of a linear probe with what its score has chosen, so that nothing is searched again.

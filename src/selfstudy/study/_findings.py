@@ -83,8 +83,39 @@ class Plateau(TypedDict):
     confidence: float
 
 
+class CurvePoint(TypedDict):
+    """A score that was measured."""
+
+    images_seen: int  # up to there, in one pretraining or training
+    seconds: float  # of one pretraining up to there and one evaluation
+    mean: float  # over seeds and draws
+
+
+class LearningCurve(TypedDict):
+    """What a row scores along its pretraining."""
+
+    row: str
+    entry: str
+    unlabelled: float
+    labels: str
+    protocol: str
+    points: list[CurvePoint]  # the end last; it alone where nothing was measured on the way
+
+
+class OutsideBudget(TypedDict):
+    """A pretrained row that had more or less than the study's budget of pretraining."""
+
+    row: str
+    budget: Literal["seconds", "epochs", "images_seen"]
+    asked: float
+    had: float  # the mean over its runs
+
+
 class TimeTo(TypedDict):
-    """What a row took to reach a score with a number of labels, or that it never did: nothing of it is extrapolated."""
+    """What a row took to reach a score with a number of labels, or that it never did.
+
+    It counts as reached at the first point that was measured at or above it: nothing is interpolated or extrapolated.
+    """
 
     level: float  # of the metric of the study
     named: bool  # whether the study file names the level (time_to), or it was chosen to be one that half the rows reach
@@ -93,12 +124,13 @@ class TimeTo(TypedDict):
     unlabelled: float
     labels: str
     protocol: str
-    mean: float
-    reached: bool  # whether the mean is at the level
-    share_reached: float  # of the seeds and draws
+    mean: float  # at the end
+    reached: bool  # whether the mean is at the level, at the end or before
+    share_reached: float  # of the seeds and draws, at the end
     images_seen: int | None  # in one pretraining or training; None if not reached, as is `seconds`
-    seconds: float | None  # of one pretraining and one evaluation
+    seconds: float | None  # of one pretraining, up to there, and one evaluation
     cheapest: bool  # the fewest seconds of the entry to reach the level at all
+    measured: Literal["along training", "at its end", "without training"]  # where the row has scores to reach it with
 
 
 class RankAgreement(TypedDict):

@@ -3,6 +3,7 @@
 T test images, in the order of splits.json. A cell is one evaluation; a run is one pretraining.
 """
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import safetensors.numpy
 
 from selfstudy import config
 from selfstudy.errors import UserError
+from selfstudy.study._trials import count_all, read_trials, standing
 
 Kind = Literal["majority", "untrained", "supervised", "learned"]
 
@@ -56,6 +58,7 @@ class StudyRecord:
     folder: Path
     settings: Mapping[str, object]  # study.yaml
     table: pd.DataFrame  # results.csv, columns COLUMNS, one row per number; no value where a cell failed
+    tried: pd.DataFrame  # trials.csv, one row per evaluation; the seconds in `table` are those of all trials
     classes: tuple[str, ...]
     num_train: int  # images (pages where images are tiles) that labels may be drawn from
     fold_size: int  # images of a published draw of labels; 0 where there are none
@@ -77,10 +80,13 @@ class StudyRecord:
                     f"{folder} holds a study that has not begun, as there is no {name} yet; run it with `selfstudy study` first"
                 )
         splits, plan = folder / "splits.json", folder / "plan.json"
+        settings = config.read_yaml(folder / "study.yaml")
+        tried = read_trials(folder, settings)
         return cls(
             folder=folder,
-            settings=config.read_yaml(folder / "study.yaml"),
-            table=_read_table(folder / "results.csv"),
+            settings=settings,
+            table=count_all(_read_table(folder / "results.csv"), tried),
+            tried=tried,
             classes=tuple(str(name) for name in _read_list(splits, "classes")),
             num_train=int(str(read_json(splits).get("num_labelled", len(_read_list(splits, "train"))))),
             fold_size=int(str(read_json(splits).get("fold_size", 0))),
@@ -95,16 +101,39 @@ class StudyRecord:
         """Of each round of cross-validation; 0 where there is one test part."""
         return int(self.rounds.max()) + 1 if self.rounds.size else 0
 
+    @cached_property
+    def unit(self) -> Literal["image", "page"]:
+        """What has a label and is tested: an image, or a page of which the images are tiles."""
+        return "page" if read_json(self.folder / "splits.json").get("test_pages") else "image"
+
     @property
     def multi_label(self) -> bool:
         """Whether an image has any number of attributes rather than one class: test_labels is then [T, A]."""
         return self.test_labels.ndim == 2
 
+    @property
+    def num_trials(self) -> int:
+        """Of the settings of every row; 1 where the study searched none."""
+        tune = self.settings.get("tune", {})
+        return int(tune.get("trials", 1)) if isinstance(tune, Mapping) else 1
+
+    @cached_property
+    def trials(self) -> Mapping[RunKey, Mapping[int, Path]]:
+        """The folders of all pretraining runs that have begun, by the number of the trial.
+
+        An untrained encoder is a run of no steps.
+        """
+        found: dict[RunKey, dict[int, Path]] = {}
+        for cell in self.plan:
+            path = self.folder / "cells" / str(cell["hash"])
+            if cell["kind"] == "pretrain" and (path / "run.json").is_file():
+                found.setdefault(_run_key(cell), {})[int(str(cell.get("trial", 0)))] = path
+        return found
+
     @cached_property
     def runs(self) -> Mapping[RunKey, Path]:
-        """The folders of the pretraining runs that have begun, an untrained encoder being a run of no steps."""
-        cells = ((cell, self.folder / "cells" / str(cell["hash"])) for cell in self.plan if cell["kind"] == "pretrain")
-        return {_run_key(cell): path for cell, path in cells if (path / "run.json").is_file()}
+        """The run that stands for each row and seed: its only one, or that of the trial chosen most often."""
+        return {key: trials[standing(self, *key)] for key, trials in self.trials.items()}
 
     @cached_property
     def metric(self) -> str:
@@ -218,28 +247,21 @@ class StudyRecord:
     @property
     def gaps(self) -> tuple[Gap, ...]:
         """What is missing, in the order of the rows and of the label counts."""
-        table = self.table[self.table["value"].notna()]
-        scored, failed = set(table["cell"]), set(self.table["cell"]) - set(table["cell"])
+        scored = set(self.table.loc[self.table["value"].notna(), "cell"])
+        done = {*self.table["cell"], *self.tried["cell"]}
+        places: dict[tuple[str, str], dict[tuple[object, ...], list[object]]] = {}
+        for cell in self.plan:  # every trial of a row has a cell at a place, and one of them is the score
+            if cell["kind"] == "evaluate":
+                place = tuple(cell[name] for name in ("unlabelled", "seed", "protocol", "draw"))
+                group = places.setdefault((str(cell["entry"]), str(cell["labels"])), {})
+                group.setdefault(place, []).append(cell["hash"])
         gaps = []
-        for entry in self.entries:
-            for labels in self.labels:
-                cells = [
-                    cell["hash"]
-                    for cell in self.plan
-                    if (cell["kind"], cell["entry"], str(cell["labels"])) == ("evaluate", entry, labels)
-                ]
-                missing = [name for name in cells if name not in scored]
-                if missing:
-                    num_failed = sum(name in failed for name in missing)
-                    gaps.append(
-                        Gap(
-                            row=entry,
-                            labels=labels,
-                            planned=len(cells),
-                            failed=num_failed,
-                            to_come=len(missing) - num_failed,
-                        )
-                    )
+        for row, labels in itertools.product(self.entries, self.labels):
+            cells = list(places.get((row, labels), {}).values())
+            to_come = sum(not done.issuperset(trials) for trials in cells)
+            failed = sum(done.issuperset(trials) and scored.isdisjoint(trials) for trials in cells)
+            if to_come or failed:
+                gaps.append(Gap(row=row, labels=labels, planned=len(cells), failed=failed, to_come=to_come))
         return tuple(gaps)
 
     def predictions(self, cell: str) -> np.ndarray:

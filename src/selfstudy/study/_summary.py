@@ -7,6 +7,8 @@ from selfstudy.study._findings import (
     ClassSupport,
     LabelRange,
     LabelsSaved,
+    LearningCurve,
+    OutsideBudget,
     Plateau,
     RankAgreement,
     TimeTo,
@@ -110,6 +112,7 @@ class Conditions(TypedDict):
     """What every statement is conditional on."""
 
     data: str
+    unit: Literal["image", "page"]  # what has a label and is tested, and what the numbers here count
     num_train: int
     num_test_images: int
     num_test_groups: int
@@ -120,6 +123,8 @@ class Conditions(TypedDict):
     labels: list[str]  # fewest first
     num_folds: int  # of repeated cross-validation, one round for each draw of the labels; 0: one test part
     transductive: bool  # whether methods were pretrained on the test images too, without their labels
+    trials: int  # of every row's settings; 1: nothing was searched
+    outside_budget: list[OutsideBudget]
 
 
 class ValidationScore(TypedDict):
@@ -169,6 +174,7 @@ class Summary(TypedDict):
     class_scores: list[ClassScore]  # of those classes: every row, by the protocol that decides for it
     labels_saved: list[LabelsSaved]
     plateaus: list[Plateau]  # nothing where the study has one fraction of the unlabelled images
+    learning_curves: list[LearningCurve]  # nothing where no run was judged along training
     times_to: list[TimeTo]
     agreements: list[RankAgreement]  # nothing where the study has one protocol, or fewer than three rows with two
     trade_offs: list[TradeOff]

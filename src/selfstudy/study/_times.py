@@ -1,40 +1,34 @@
 """Time to accuracy, and cost against accuracy.
 
-Nothing is extrapolated: a level counts as reached where the scores of a row that ran to its end are there, and what that
-took is what the row took, one pretraining and one evaluation. Studies that ask how soon vary the fraction of unlabelled
-images, the number of labels or the epochs of a row.
+Nothing is interpolated or extrapolated: a level counts as reached at the first point at which the mean over seeds and draws
+was measured at or above it. Points on the way are there where the study file names levels, with the most labels
+(`_learning_curves.py`); everywhere else a row has one point, its end: one pretraining and one evaluation.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from selfstudy.study._comparison import Comparison
-from selfstudy.study._findings import TimeTo, TradeOff
-from selfstudy.study._record import StudyRecord
+from selfstudy.study._findings import LearningCurve, TimeTo, TradeOff
+from selfstudy.study._learning_curves import curve_of
+from selfstudy.study._spent import pretrained, spent
 from selfstudy.study._summary import Point
 
 STEP = 0.05  # levels that the study file does not name are multiples of it
 
 
-@dataclass(frozen=True)
-class _Spent:
-    seconds: float
-    images_seen: int
-
-
-def times_to(comparison: Comparison, points: Sequence[Point]) -> list[TimeTo]:
+def times_to(comparison: Comparison, points: Sequence[Point], curves: Sequence[LearningCurve]) -> list[TimeTo]:
     """Every level, row and label count. The levels are those of `time_to`, or else one that half of the rows reach."""
-    record = comparison.record
+    record, runs = comparison.record, pretrained(comparison.record)
     deciding = _deciding(comparison, points)
     asked = record.settings.get("time_to", [])
     named = sorted(float(str(level)) for level in (asked if isinstance(asked, list) else [asked]))
-    pretrained = _pretrained(record)
+    measured = {(curve["row"], curve["labels"]): curve for curve in reversed(curves)}
+    seen = [measured.get((p["row"], p["labels"])) or curve_of(comparison, p, runs) for p in deciding]
     found: list[TimeTo] = []
     for level in named or _level(deciding):
-        lines = [_line(comparison, point, level, bool(named), pretrained) for point in deciding]
+        lines = [_line(comparison, curve, level, bool(named)) for curve in seen]
         for line in lines:
             rivals = [other["seconds"] for other in lines if other["entry"] == line["entry"]]
             fastest = min((seconds for seconds in rivals if seconds is not None), default=None)
@@ -44,13 +38,13 @@ def times_to(comparison: Comparison, points: Sequence[Point]) -> list[TimeTo]:
 
 def trade_offs(comparison: Comparison, points: Sequence[Point]) -> list[TradeOff]:
     """Every row at every label count, and which rows of the same label count are as good for less, or better."""
-    pretrained = _pretrained(comparison.record)
-    spent = [(point, _spent(comparison, point, pretrained)) for point in _deciding(comparison, points)]
+    runs = pretrained(comparison.record)
+    costs = [(point, spent(comparison, point, runs)) for point in _deciding(comparison, points)]
     found = []
-    for point, cost in spent:
+    for point, cost in costs:
         rivals = [
             other["row"]
-            for other, its in spent
+            for other, its in costs
             if other["labels"] == point["labels"]
             and (other["mean"] >= point["mean"] and its.seconds <= cost.seconds)
             and (other["mean"] > point["mean"] or its.seconds < cost.seconds)
@@ -88,53 +82,31 @@ def _level(points: Sequence[Point]) -> Iterator[float]:
             yield round(steps * STEP, 10)
 
 
-def _line(
-    comparison: Comparison,
-    point: Point,
-    level: float,
-    named: bool,
-    pretrained: Mapping[tuple[str, float], Sequence[_Spent]],
-) -> TimeTo:
-    row = comparison.rows[point["row"]]
-    reached = point["mean"] >= level
-    spent = _spent(comparison, point, pretrained)
-    values = comparison.grids[point["row"], point["protocol"], point["labels"]].values
+def _line(comparison: Comparison, curve: LearningCurve, level: float, named: bool) -> TimeTo:
+    first = next((point for point in curve["points"] if point["mean"] >= level), None)
+    values = comparison.grids[curve["row"], curve["protocol"], curve["labels"]].values
     return TimeTo(
         level=level,
         named=named,
-        row=row.name,
-        entry=row.entry,
-        unlabelled=row.unlabelled,
-        labels=point["labels"],
-        protocol=point["protocol"],
-        mean=point["mean"],
-        reached=reached,
+        row=curve["row"],
+        entry=curve["entry"],
+        unlabelled=curve["unlabelled"],
+        labels=curve["labels"],
+        protocol=curve["protocol"],
+        mean=curve["points"][-1]["mean"],
+        reached=first is not None,
         share_reached=float((values >= level).mean()),
-        images_seen=spent.images_seen if reached else None,
-        seconds=spent.seconds if reached else None,
+        images_seen=first["images_seen"] if first else None,
+        seconds=first["seconds"] if first else None,
         cheapest=False,
+        measured=_measured(comparison, curve),
     )
 
 
-def _spent(comparison: Comparison, point: Point, pretrained: Mapping[tuple[str, float], Sequence[_Spent]]) -> _Spent:
-    """On one encoder of the row and one evaluation of it, on the average over its runs and its cells."""
-    row = comparison.rows[point["row"]]
-    runs = pretrained.get((row.entry, row.unlabelled), [])
-    scores = comparison.scores[point["row"], point["protocol"], point["labels"]]
-    costs = comparison.record.evaluation(scores["cell"].iloc[0]).get("costs", {})
-    seen = float(costs.get("images_seen", 0)) if isinstance(costs, Mapping) else 0.0
-    return _Spent(
-        seconds=float(np.mean([run.seconds for run in runs] or [0.0]) + scores["seconds"].mean()),
-        images_seen=round(float(np.mean([run.images_seen for run in runs] or [0])) + seen),
-    )
-
-
-def _pretrained(record: StudyRecord) -> dict[tuple[str, float], list[_Spent]]:
-    """What every pretraining that came to its end took, by entry and fraction."""
-    found: dict[tuple[str, float], list[_Spent]] = {}
-    for (entry, unlabelled, _), path in record.runs.items():
-        card = record.run_card(path)
-        if card["status"] in ("done", "collapsed"):
-            spent = _Spent(float(str(card["seconds"])), int(float(str(card.get("images_seen", 0)))))
-            found.setdefault((entry, unlabelled), []).append(spent)
-    return found
+def _measured(
+    comparison: Comparison, curve: LearningCurve
+) -> Literal["along training", "at its end", "without training"]:
+    if len(curve["points"]) > 1:
+        return "along training"
+    trains = comparison.rows[curve["row"]].kind == "supervised" or curve["points"][-1]["images_seen"] > 0
+    return "at its end" if trains else "without training"

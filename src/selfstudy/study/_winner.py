@@ -7,15 +7,14 @@ test scores choose, and the verdicts are as wide as it takes to cover the choice
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from selfstudy.study._comparison import ERROR, Comparison
 from selfstudy.study._intervals import Estimate, estimate_mean, holm_confidences
 from selfstudy.study._summary import ChosenBy, Statement, ValidationScore, Winner
+from selfstudy.study._validation import validation_score
 
-VALIDATION = "validation_score"  # in `chosen` of scores.json: of the value chosen, by the study's metric, in [0, 1]
 FEWEST = 2  # rows, or nothing was chosen
 
 
@@ -37,7 +36,7 @@ def validation_scores(comparison: Comparison, labels: str) -> list[ValidationSco
         if row.kind == "majority":
             continue
         for draw, cell in comparison.drawn(name, labels):
-            score = _validation_score(comparison.record.evaluation(cell), comparison.record.metric)
+            score = validation_score(comparison.record.evaluation(cell), comparison.record.metric)
             if score is not None:
                 by_row.setdefault(name, {}).setdefault(draw, []).append(score)
     shared = set.intersection(*(set(draws) for draws in by_row.values())) if by_row else set()
@@ -52,15 +51,6 @@ def validation_scores(comparison: Comparison, labels: str) -> list[ValidationSco
         for name, draws in by_row.items()
     ]
     return sorted(found, key=lambda score: -score["mean"])  # of equal ones the first of the study file
-
-
-def _validation_score(evaluation: Mapping[str, Any], metric: str) -> float | None:
-    """Of the settings that a cell chose: what it says, or the best of its search; None if it chose nothing."""
-    score = evaluation.get("chosen", {}).get(VALIDATION)
-    if score is not None:
-        return float(score)
-    trials = evaluation.get("details", {}).get("search", [])
-    return max((float(trial[metric]) for trial in trials if metric in trial), default=None)
 
 
 def _tested(comparison: Comparison, labels: str) -> dict[str, Estimate]:

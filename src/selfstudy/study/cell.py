@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from selfstudy.study.material import Material
 from selfstudy.study.plan import Cell, Evaluation, Published, Untrained
 from selfstudy.training import RunSettings, load_run, pretrain, untrained
 from selfstudy.training.pretrain import versions
+from selfstudy.types import Scores
 from selfstudy.weights import published
 
 FEATURE_BATCH = 512  # images in one pass of an encoder
@@ -48,6 +50,7 @@ class Bench:
     material: Material
     device: torch.device
     progress: Progress
+    keep_at: Sequence[float] = ()  # shares of its steps at which a run keeps its encoder, to be judged as it was then
     _last: tuple[str, Encoder, Tensor] | None = None
 
     def found(self, cell: Cell) -> Outcome | None:
@@ -77,31 +80,37 @@ class Bench:
         folder = self._folder(cell)
         if isinstance(cell.work, RunSettings):
             images = self.material.others[cell.source] if cell.source else self.pool(cell.unlabelled)
-            pretrain(cell.work, images, folder, progress=self.progress, device=self.device)
+            pretrain(
+                cell.work, images, folder, progress=self.progress, device=self.device, keep_at=self.keep_at
+            )  # fmt: skip
         else:
             assert isinstance(cell.work, Untrained | Published)
             self._write_as_it_is(cell, cell.work)
         card = dict(load_run(folder).card)
         files.write_json(folder / "run.json", {**card, "entry": cell.entry, "unlabelled": cell.unlabelled})
-        self.add_map(cell)
+        if cell.trial == 0:  # of the other trials only those that stand for their row are looked at
+            self.add_map(cell)
         return Outcome(card["status"], card["seconds"])
 
-    def _evaluate(self, cell: Cell) -> Outcome:
+    def judge(self, cell: Cell) -> Scores:
+        """Run the protocol of an evaluation. In cross-validation: of every fold, put together."""
         assert isinstance(cell.work, Evaluation)
         folder = self._folder(cell)
         protocol = catalog.find("evaluation", cell.work.protocol, Protocol)(cell.work.config)
         rng, parts = Rng.from_seed(cell.seed).fork("protocol"), self.material.parts(cell.draw)
         if self.material.rounds is None:
-            scores = protocol.run(self._task(cell, cell.work, protocol.needs, parts[0], folder), rng)
-        else:
-            folds = [
-                protocol.run(
-                    self._task(cell, cell.work, protocol.needs, part, folder / f"fold-{number}"),
-                    rng.fork("fold", number),
-                )
-                for number, part in enumerate(parts)
-            ]
-            scores = self.material.rounds.merge(cell.draw, folds)
+            return protocol.run(self._task(cell, cell.work, protocol.needs, parts[0], folder), rng)
+        folds = [
+            protocol.run(
+                self._task(cell, cell.work, protocol.needs, part, folder / f"fold-{number}"),
+                rng.fork("fold", number),
+            )
+            for number, part in enumerate(parts)
+        ]
+        return self.material.rounds.merge(cell.draw, folds)
+
+    def _evaluate(self, cell: Cell) -> Outcome:
+        folder, scores = self._folder(cell), self.judge(cell)
         answers = {"predictions": scores.predictions.to(torch.int64).contiguous()}
         if scores.probabilities is not None:
             answers["probabilities"] = (

@@ -20,6 +20,7 @@ from selfstudy.study._classes import class_scores, supports
 from selfstudy.study._comparison import ERROR, Comparison, judge
 from selfstudy.study._intervals import holm_confidences
 from selfstudy.study._labels import catches_up, labels_saved
+from selfstudy.study._learning_curves import learning_curves
 from selfstudy.study._plateau import plateaus
 from selfstudy.study._record import Kind, StudyRecord
 from selfstudy.study._summary import Crossover, Statement, Summary, Verdict
@@ -36,6 +37,7 @@ def summarise(record: StudyRecord) -> Summary:
         *(statement for labels in record.labels for statement in best(comparison, labels)),
     ]
     points = comparison.points()
+    curves = learning_curves(comparison, points)
     gaps = list(record.gaps)
     return Summary(
         study=str(record.settings.get("name", record.folder.name)),
@@ -55,7 +57,8 @@ def summarise(record: StudyRecord) -> Summary:
         class_scores=class_scores(comparison),
         labels_saved=labels_saved(comparison),
         plateaus=plateaus(comparison),
-        times_to=times_to(comparison, points),
+        learning_curves=curves,
+        times_to=times_to(comparison, points, curves),
         agreements=agreements(comparison),
         trade_offs=trade_offs(comparison, points),
     )

@@ -10,7 +10,7 @@ from selfstudy import catalog
 from selfstudy.backbones.timm import changed_for_small_images
 from selfstudy.encoder import Encoder
 from selfstudy.errors import MissingWeights, RunError
-from selfstudy.evaluation import NUM_FOLDS, Protocol, Task, TrainingSettings, features
+from selfstudy.evaluation import NUM_FOLDS, Protocol, Task, TrainingSettings, features, folds
 from selfstudy.progress import duration
 from selfstudy.rng import Rng
 from selfstudy.study._classes import supports
@@ -18,6 +18,7 @@ from selfstudy.study._power import effective_groups, smallest_detectable_differe
 from selfstudy.study.cell import FEATURE_BATCH, Bench, Outcome
 from selfstudy.study.material import Material
 from selfstudy.study.plan import PRETRAINED, Cell, Evaluation, Published, Untrained, default_stem
+from selfstudy.study.rates import describe_budget
 from selfstudy.study.settings import BASELINES, Label, StudySettings
 from selfstudy.training import RunSettings, measure_seconds_per_step
 from selfstudy.weights import published_shape
@@ -78,7 +79,8 @@ def describe(
         f"{len(settings.entries)} rows, {len({cell.hash for cell in cells})} cells{done}; about {duration(cost.total_seconds)} "
         f"on {bench.device} with {torch.get_num_threads()} threads, {cost.megabytes:.0f} MB on the disk"
     )
-    lines = [f"{settings.name}: {counts}", cost_line, *others, *_changed_backbones(cells, material.pool.image_size)]
+    lines = [f"{settings.name}: {counts}", cost_line, *_searched(settings), *_lengths(settings, cells), *others]
+    lines += _changed_backbones(cells, material.pool.image_size)
     differences = [f"{100 * smallest_difference(settings, bench, label):.1f} at {label}" for label in settings.labels]
     lines.append(
         f"the smallest difference it is likely to find, in points of {settings.metric}, by labels: {', '.join(differences)}"
@@ -90,6 +92,23 @@ def _changed_backbones(cells: Sequence[Cell], image_size: int) -> list[str]:
     works = [cell.work for cell in cells if isinstance(cell.work, RunSettings | Untrained)]
     found = dict.fromkeys(changed_for_small_images(work.backbone, work.stem, image_size) for work in works)
     return [f"{clause}; stem: imagenet keeps it as it was" for clause in found if clause]
+
+
+def _searched(settings: StudySettings) -> list[str]:
+    if not settings.tune:
+        return []
+    return [
+        f"{settings.num_trials} trials of learning rate and weight decay for each row that is trained, the first as the row is "
+        "written; the best in cross-validation inside the label budget is its result, or the first where labels are too few"
+    ]
+
+
+def _lengths(settings: StudySettings, cells: Sequence[Cell]) -> list[str]:
+    if "seconds" not in settings.budget:
+        return []
+    given = {entry.name for entry in settings.entries if not {"epochs", "images_seen"} & set(entry.overrides)}
+    runs = [(cell.entry, cell.work) for cell in cells if isinstance(cell.work, RunSettings) and cell.entry in given]
+    return [describe_budget(settings.budget["seconds"], runs)] if runs else []
 
 
 def announcements(settings: StudySettings, material: Material) -> list[str]:
@@ -168,10 +187,9 @@ class _Clock:
             case RunSettings() as run:
                 return run.training.steps * self._step(run) + self.encoder(cell).seconds
             case Evaluation(config=TrainingSettings() as config):
-                trainings = 1 + NUM_FOLDS * config.search
                 return (
                     len(self.bench.material.parts(0))
-                    * trainings
+                    * self._trainings(cell, config)
                     * config.images_seen
                     / config.batch_size
                     * self._training_step(cell, config)
@@ -183,6 +201,15 @@ class _Clock:
                 if cell.backbone == "none":
                     return 0.0
                 return self._probe(cell)
+
+    def _trainings(self, cell: Cell, config: TrainingSettings) -> int:
+        """On the labels, for one score: where they are too few to choose by, nothing is searched."""
+        material = self.bench.material
+        rows = material.draw(cell.labels, cell.draw, material.parts(cell.draw)[0]).rows
+        assert material.images.labels is not None
+        labels = material.images.labels[torch.from_numpy(rows)].numpy()
+        enough = folds(labels, material.images.groups[rows], Rng.from_seed(0)) is not None
+        return 1 + (NUM_FOLDS * config.search if enough else 0)
 
     def _probe(self, cell: Cell) -> float:
         num_labels = len(self.bench.material.draw(cell.labels, cell.draw).rows)
@@ -213,7 +240,7 @@ class _Clock:
         return self.bench.untrained(Untrained(backbone=cell.backbone, stem=stem, seed=0))
 
     def _step(self, run: RunSettings) -> float:
-        alike = replace(run, seed=0, images_seen=run.batch_size, origins={})
+        alike = replace(run, seed=0, lr=1.0, weight_decay=0.0, images_seen=run.batch_size, origins={})
         key = str(alike)
         if key not in self.steps:
             pool = self.bench.material.pool

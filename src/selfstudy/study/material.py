@@ -33,12 +33,18 @@ from selfstudy.rng import Rng
 from selfstudy.study._cross_validation import Rounds
 from selfstudy.study.settings import Label, StudySettings
 
+NOT_IN_TURN = (
+    "test images are few, but they cannot be tested in turn: in one fold or more every attribute has one value only, so that "
+    "nothing could be measured there"
+)
+
 
 class SavedSplit(SplitRecord):
     """What splits.json holds. Where rows are tiles, `test_labels` and `test_groups` are those of the pages."""
 
     test_pages: list[int]  # beside `test`: the place of its page in `test_labels`; [] where no row is a tile
     num_labelled: int  # pictures, which are pages where rows are tiles, that labels may be drawn from
+    dictated: bool  # whether the source says which images are tested
     asked_test: float
     split_seed: int
     skipped: list[dict[str, str]]  # files that could not be read, and why
@@ -143,10 +149,15 @@ def gather(settings: StudySettings, earlier: SavedSplit | None, progress: Progre
     in_turn, remark = _in_turn(settings, images, parts, None if unlabelled_source is None else everything)
     dealt = None
     if in_turn:
-        parts = tested_in_turn(images, earlier)
+        whole = tested_in_turn(images, earlier)
         num_rounds = max(settings.num_draws(label) for label in settings.labels)
-        folds = rounds(images, parts.test_rows, num_rounds, rng.fork("rounds"))
-        dealt = Rounds(images, parts.test_rows, parts.arrivals, folds)
+        folds = rounds(images, whole.test_rows, num_rounds, rng.fork("rounds"))
+        dealt = Rounds(images, whole.test_rows, whole.arrivals, folds)
+        remark = "; ".join(filter(None, (remark, dealt.remark)))
+        if dealt.can_be_scored:
+            parts = whole
+        else:
+            dealt, remark = None, NOT_IN_TURN
     apart = (
         np.ones(len(everything), dtype=bool) if settings.transductive else _apart_from_test(everything, images, parts)
     )
@@ -220,6 +231,7 @@ def saved_split(material: Material, settings: StudySettings) -> SavedSplit:
         **split,
         "test_pages": [] if images.pages is None else pages.page.tolist(),
         "num_labelled": len(material.pages(material.split.train_rows[material.split.arrivals >= 0])),
+        "dictated": images.parts is not None,
         "asked_test": settings.test,
         "split_seed": settings.split_seed,
         "skipped": [asdict(skipped) for skipped in material.skipped],

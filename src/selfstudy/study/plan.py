@@ -7,28 +7,31 @@ labels from scratch does so once per draw, each time with another seed; where th
 trains once per seed.
 """
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from selfstudy import catalog, config
 from selfstudy.errors import UserError, nearest
 from selfstudy.evaluation import Protocol
-from selfstudy.method import Method
+from selfstudy.study._content import Content, by_content, code, fewer_trials, hash_of, run_content, weights
 from selfstudy.study.material import Material, own_source
+from selfstudy.study.rates import images_in
 from selfstudy.study.settings import Entry, Label, StudySettings
 from selfstudy.training import RunSettings, resolve
 from selfstudy.training.settings import SMALL_STEM_UP_TO
+from selfstudy.training.trials import pretraining_trials
 from selfstudy.types import DataCard
 from selfstudy.views import parse, preset
-from selfstudy.weights import PUBLISHED, checksum, published_facts
+from selfstudy.weights import PUBLISHED, published_facts
 
-Content = Mapping[str, object]
+Rate = Callable[[str, str, RunSettings], float]  # images per second; by hash of what decides it, row and settings
 STEMS = ("small", "imagenet")
 PRETRAINED = "pretrained"  # the row of published weights
+NOT_THE_RATE = (  # settings that make no step faster or slower
+    "lr", "weight_decay", "images_seen", "epochs", "warmup_epochs", "final_lr_factor", "on_collapse", "seed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,16 +78,23 @@ class Cell:
     labels: Label = ""
     draw: int = 0
     source: str = ""  # of the images, where the row is pretrained on others than the study's
+    trial: int = 0  # of the row's pretraining; 0 is the row as it is written
+    fewer_trials: tuple[str, ...] = ()  # hashes of the same with a shorter search on the labels, fewest first
 
     def to_json(self) -> dict[str, object]:
         """A line of plan.json, and of the cell's own folder."""
-        return {name: value for name, value in vars(self).items() if name not in ("work", "round")}
+        return {name: value for name, value in vars(self).items() if name not in ("work", "round", "fewer_trials")}
 
 
-def plan(settings: StudySettings, material: Material) -> list[Cell]:
-    """All cells of a study in the order in which they are to be run. Pure; computes nothing but hashes.
+def _unmeasured(key: str, row: str, settings: RunSettings) -> float:
+    raise ValueError(f"the budget is in seconds, and nobody measures how fast {row} is")
 
-    Raises UserError for settings that no method or protocol knows, and for labels that are not there.
+
+def plan(settings: StudySettings, material: Material, rate: Rate = _unmeasured) -> list[Cell]:
+    """All cells of a study in the order in which they are to be run. Computes nothing but hashes.
+
+    `rate` is asked only where the budget is in seconds. Raises UserError for settings that no method or protocol knows, and
+    for labels that are not there.
     """
     drawn = {
         (label, draw): material.drawn_content(label, draw)
@@ -95,15 +105,9 @@ def plan(settings: StudySettings, material: Material) -> list[Cell]:
     for fraction in {1.0, *settings.unlabelled}:
         rows = material.pool_rows(fraction)
         pools[fraction] = _Pool(len(rows), material.pool_content(rows))
-    planner = _Planner(settings, material, drawn, pools)
+    planner = _Planner(settings, material, drawn, pools, rate)
     cells = [cell for entry in settings.entries for cell in planner.cells(entry)]
     return sorted(cells, key=lambda cell: cell.round)
-
-
-def hash_of(content: Content) -> str:
-    """16 hexadecimal digits of canonical JSON: sorted keys, no spaces."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def default_stem(image_size: int) -> str:
@@ -123,6 +127,7 @@ class _Planner:
     material: Material
     drawn: Mapping[tuple[Label, int], str]  # content of the labelled rows of each draw
     pools: Mapping[float, _Pool]  # by fraction of the unlabelled images
+    rate: Rate
 
     def cells(self, entry: Entry) -> Iterator[Cell]:
         match entry.method:
@@ -157,7 +162,7 @@ class _Planner:
         work = Published(backbone=str(rest.pop("backbone")), weights=str(rest.pop("weights", PUBLISHED)))
         _refuse(entry, rest)
         published_facts(work.backbone)  # an unknown name is refused before anything is computed
-        content = {"kind": "published", "backbone": work.backbone, "weights": _weights(work.weights, work.backbone)}
+        content = {"kind": "published", "backbone": work.backbone, "weights": weights(work.weights, work.backbone)}
         cell = Cell(
             hash=hash_of({**content, "channels": self.material.images.channels}), kind="pretrain", entry=entry.name,
             method=PRETRAINED, backbone=work.backbone, unlabelled=1.0, seed=0, round=0, work=work,
@@ -170,21 +175,21 @@ class _Planner:
         yield from self._judged(entry, "finetune", backbone=start["backbone"], evaluation=evaluation, start=start)
 
     def _learned(self, entry: Entry) -> Iterator[Cell]:
-        code = _code("methods", entry.method, Method)
         source = own_source(entry.overrides)
         for seed in range(self.settings.seeds):
             for fraction in (1.0,) if source else self.settings.unlabelled:
                 pool = self.pools[fraction]
                 if source:
                     pool = _Pool(len(self.material.others[source]), self.material.other_content(source))
-                run = self._run_settings(entry, seed, pool.num_images)
-                written = {**run.to_json(), "method": Path(entry.method).stem, "init": _weights(run.init, run.backbone)}
-                content = {"kind": "pretrain", "settings": _by_content(written), "code": code, "images": pool.content}
-                cell = Cell(
-                    hash=hash_of(content), kind="pretrain", entry=entry.name, method=Path(entry.method).stem,
-                    backbone=run.backbone, unlabelled=fraction, seed=seed, round=seed, work=run, source=source,
-                )  # fmt: skip
-                yield from self._with_evaluations(entry, cell)
+                written = self._run_settings(entry, seed, pool.num_images)
+                for trial, run in enumerate(pretraining_trials(written, self.settings.num_trials)):
+                    content = {"kind": "pretrain", **run_content(entry.method, run), "images": pool.content}
+                    cell = Cell(
+                        hash=hash_of(content), kind="pretrain", entry=entry.name, method=Path(entry.method).stem,
+                        backbone=run.backbone, unlabelled=fraction, seed=seed, round=seed, work=run, source=source,
+                        trial=trial,
+                    )  # fmt: skip
+                    yield from self._with_evaluations(entry, cell)
 
     def _with_evaluations(self, entry: Entry, encoder: Cell) -> Iterator[Cell]:
         yield encoder
@@ -204,8 +209,8 @@ class _Planner:
             for seed, draw in self._design(kind.needs, self.settings.num_draws(label), encoder):
                 begin = None if start is None else Untrained(backbone=start["backbone"], stem=start["stem"], seed=seed)
                 content = {
-                    "kind": "evaluate", "protocol": Path(protocol).stem, "code": _code("evaluation", protocol, Protocol),
-                    "config": _by_content(asdict(evaluation.config)), "seed": seed,  # type: ignore[call-overload]
+                    "kind": "evaluate", "protocol": Path(protocol).stem, "code": code("evaluation", protocol, Protocol),
+                    "config": by_content(asdict(evaluation.config)), "seed": seed,  # type: ignore[call-overload]
                     "encoder": encoder.hash if encoder else self._untrained_content(begin) if begin else "none",
                     "train": self.drawn[label, draw], "test": self.material.test_content,
                     "standardised_over": self.material.train_content if kind.needs == "features" else "none",
@@ -216,6 +221,7 @@ class _Planner:
                     round=encoder.round if encoder else seed,
                     work=Evaluation(protocol=protocol, config=evaluation.config, start=begin),
                     needs=encoder.hash if encoder else "", protocol=Path(protocol).stem, labels=label, draw=draw,
+                    trial=encoder.trial if encoder else 0, fewer_trials=fewer_trials(content, evaluation.config),
                 )  # fmt: skip
 
     def _design(self, needs: str, num_draws: int, encoder: Cell | None) -> list[tuple[int, int]]:
@@ -234,11 +240,10 @@ class _Planner:
                 f"{place}: seed cannot be set for one row; `seeds: N` trains every row with seeds 0 to N - 1"
             )
         shared: dict[str, object] = {"backbone": self.settings.first_backbone, "on_collapse": self.settings.on_collapse}
-        if not any(key in entry.overrides for key in ("epochs", "images_seen")):
-            shared |= dict(self.settings.budget.items())
         if self.settings.views:
             shared["views"] = self.settings.views
         overrides = {**shared, **{key: value for key, value in entry.overrides.items() if key != "data"}, "seed": seed}
+        overrides |= self._length(entry, overrides, place)
         whole = resolve(entry.method, overrides, self._card(len(self.material.pool)), place)
         if num_images == len(self.material.pool):
             return whole
@@ -251,17 +256,32 @@ class _Planner:
             place,
         )
 
+    def _length(self, entry: Entry, overrides: Mapping[str, object], place: str) -> dict[str, float]:
+        """What the study's budget gives to a row; nothing to one that says itself how long it is pretrained."""
+        if any(key in overrides for key in ("epochs", "images_seen")):
+            return {}
+        budget = {str(unit): amount for unit, amount in self.settings.budget.items()}
+        if "seconds" not in budget:
+            return budget
+        run = resolve(entry.method, {**overrides, "seed": 0}, self._card(len(self.material.pool)), place)
+        content = run_content(entry.method, run)
+        content["settings"] = {name: value for name, value in content["settings"].items() if name not in NOT_THE_RATE}
+        rate = self.rate(hash_of(content), entry.name, run)
+        return {"images_seen": images_in(budget["seconds"], rate, run, entry.name)}
+
     def _card(self, num_images: int) -> DataCard:
         return DataCard(
             num_images=num_images, channels=self.material.pool.channels, image_size=self.settings.image_size
         )
 
     def _evaluation(self, protocol: str, overrides: Mapping[str, object], place: str) -> Evaluation:
-        """A protocol's settings: the study's metric and views where it has a use for them, and the row's own."""
+        """A protocol's settings: the study's metric, views and trials where it has a use for them, and the row's own."""
         kind = catalog.find("evaluation", protocol, Protocol).Config
         known = [f.name for f in fields(kind)]
         views = self.settings.views.get("base", ()) if isinstance(self.settings.views, Mapping) else self.settings.views
-        study = {"metric": self.settings.metric, **({"views": views} if views else {})}
+        study: dict[str, object] = {"metric": self.settings.metric, **({"views": views} if views else {})}
+        if self.settings.tune:
+            study["search"] = self.settings.num_trials
         values = {key: value for key, value in study.items() if key in known} | dict(overrides)
         if "views" in known:
             self._refuse_views(values.get("views", "photo"), place)
@@ -287,38 +307,6 @@ class _Planner:
     def _untrained_content(self, encoder: Untrained) -> Content:
         """Its normalisation is measured on the whole pool."""
         return {"kind": "untrained", **asdict(encoder), "images": self.pools[1.0].content}
-
-
-def _code(folder: str, name: str, contract: type[Method] | type[Protocol]) -> int | str:
-    """The version of a method's or protocol's code: of ours a number, of a user's file its content."""
-    kind = catalog.find(folder, name, contract)
-    if name.endswith(".py"):
-        return hashlib.sha256(Path(name).expanduser().read_bytes()).hexdigest()
-    return kind.version
-
-
-def _by_content(value: Any) -> Any:
-    """The settings with a user's own view files named by what is in them, so that they may move."""
-    if isinstance(value, Mapping):
-        return {_named(str(key)): _by_content(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_by_content(item) for item in value]
-    return _named(value) if isinstance(value, str) else value
-
-
-def _named(name: str) -> str:
-    path = Path(name).expanduser()
-    if path.suffix != ".py" or not path.is_file():
-        return name
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _weights(source: str, backbone: str) -> str:
-    """Starting weights by their content. Those that cannot be had are the failure of a row, not of the study."""
-    try:
-        return checksum(source, backbone) if source else ""
-    except UserError:
-        return "not there"
 
 
 def _refuse(entry: Entry, overrides: Mapping[str, object]) -> None:

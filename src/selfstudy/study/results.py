@@ -9,6 +9,7 @@ from selfstudy.study._record import COLUMNS
 from selfstudy.study.cell import Outcome
 from selfstudy.study.plan import Cell
 from selfstudy.study.settings import StudySettings
+from selfstudy.training import RunSettings
 
 
 def table(settings: StudySettings, cells: Sequence[Cell], outcomes: Mapping[str, Outcome]) -> str:
@@ -36,13 +37,26 @@ def _lines(settings: StudySettings, cell: Cell, outcomes: Mapping[str, Outcome])
         yield {**shared, "metric": metric, "value": value}
 
 
+def trial_line(settings: StudySettings, encoder: Cell, outcome: Outcome, seconds: float) -> str:
+    """`simclr, seed 0, trial 2 of 4 (lr 0.0123, weight_decay 0.004): 92 s`. No score: none on the test images chooses."""
+    assert isinstance(encoder.work, RunSettings)
+    ended = {"done": "", "collapsed": "collapsed; ", "failed": f"failed: {outcome.error}; "}[outcome.status]
+    return (
+        f"{_name(encoder)}, trial {encoder.trial + 1} of {settings.num_trials} (lr {encoder.work.lr:g}, weight_decay "
+        f"{encoder.work.weight_decay:g}): {ended}{duration(seconds)}"
+    )
+
+
+def _name(cell: Cell) -> str:
+    name = cell.entry + ("" if cell.unlabelled == 1.0 else f" on {100 * cell.unlabelled:g} % of the images")
+    return name if cell.method == "majority" else f"{name}, seed {cell.seed}"
+
+
 def line(settings: StudySettings, group: Sequence[Cell], outcomes: Mapping[str, Outcome], seconds: float) -> str:
     """`simclr, seed 0: linear 0.825 at 1, 0.937 at 4; knn 0.810 at 1, 0.921 at 4; 92 s`: means over the draws."""
     first = group[0]
     evaluations = [cell for cell in group if cell.kind == "evaluate"]
-    name = first.entry + ("" if first.unlabelled == 1.0 else f" on {100 * first.unlabelled:g} % of the images")
-    if first.method != "majority":
-        name += f", seed {first.seed}"
+    name = _name(first)
     failed = next((outcomes[cell.hash].error for cell in group if outcomes[cell.hash].status == "failed"), "")
     if failed:
         return f"{name}: failed: {failed}"

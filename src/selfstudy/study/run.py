@@ -15,15 +15,19 @@ from filelock import FileLock, Timeout
 from selfstudy import config, files
 from selfstudy.errors import RunError, UserError
 from selfstudy.progress import Progress, duration
-from selfstudy.study import results
+from selfstudy.study import results, tuning
+from selfstudy.study._along import keep_at, score_along
 from selfstudy.study._explanations import explain
+from selfstudy.study._record import StudyRecord
+from selfstudy.study._trials import FILE as TRIALS
 from selfstudy.study.cell import Bench, Outcome, Status
 from selfstudy.study.estimate import Estimate, describe, estimate
 from selfstudy.study.material import decide_metric, gather, saved_split
 from selfstudy.study.plan import Cell, plan
+from selfstudy.study.rates import Rates
 from selfstudy.study.settings import StudySettings, validate
 from selfstudy.study.thumbnails import write_thumbnails
-from selfstudy.training import default_device
+from selfstudy.training import RunSettings, default_device
 
 SECONDS_BETWEEN_TABLES = 5.0
 
@@ -36,11 +40,17 @@ class Study:
     folder: Path
     cells: Sequence[Cell]
     bench: Bench
+    rates: Rates
+    evaluations: tuning.Evaluations
     outcomes: dict[str, Outcome] = field(default_factory=dict)  # by hash: what is done
 
     @property
     def progress(self) -> Progress:
         return self.bench.progress
+
+    def results_of(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Of these cells the evaluations that are results: where a row has several trials, those of the best."""
+        return tuning.stand(cells, self.outcomes, self.evaluations.validation)
 
 
 @dataclass(frozen=True)
@@ -74,17 +84,17 @@ def run(settings: StudySettings, folder: Path, *, progress: Progress, yes: bool 
         cost = announce(study)
         _agree(study.settings, cost, yes)
         _write_plan(study)
-        for cell in study.cells:
-            if cell.kind == "pretrain" and cell.hash in study.outcomes:
-                study.bench.add_map(cell)
+        score_along(study)
         try:
             _work(study, cost)
         finally:  # also when it is interrupted: what is done is seen
             _write_table(study)
+        _write_damage(study)
+        _add_maps(study)
         write_thumbnails(folder, study.bench.material.images)
         explain(study)
-    failures = tuple(outcome.error for outcome in study.outcomes.values() if outcome.status == "failed")
-    return Finished(folder, len(study.outcomes), len(study.outcomes) - already, failures)
+    failures = tuning.failures(study.cells, study.outcomes, study.results_of(study.cells))
+    return Finished(folder, len(study.outcomes), len(study.outcomes) - already, tuple(failures.values()))
 
 
 def dry_run(settings: StudySettings, folder: Path, *, progress: Progress) -> Study:
@@ -127,10 +137,11 @@ def prepare(settings: StudySettings, folder: Path, progress: Progress) -> Study:
     material = gather(settings, earlier, progress)
     settings = decide_metric(settings, material)
     device = default_device() if settings.device == "best" else torch.device(settings.device)
-    bench = Bench(folder, material, device, progress)
-    cells = plan(settings, material)
+    bench = Bench(folder, material, device, progress, keep_at(settings))
+    rates = Rates(folder, material.pool, device, progress)
+    cells = plan(settings, material, rates)
     found = {cell.hash: outcome for cell in cells if (outcome := bench.found(cell))}
-    return Study(settings, folder, cells, bench, found)
+    return Study(settings, folder, cells, bench, rates, tuning.Evaluations(folder, settings.metric), found)
 
 
 def announce(study: Study) -> Estimate:
@@ -156,10 +167,24 @@ def _agree(settings: StudySettings, cost: Estimate, yes: bool) -> None:
 
 
 def _write_plan(study: Study) -> None:
-    """study.yaml first: it makes the folder a study's. None of the three is read back but by a later call of `prepare`."""
+    """study.yaml first: it makes the folder a study's. None of the four is read back but by a later call of `prepare`."""
     files.write_text(study.folder / "study.yaml", study.settings.write())
+    study.rates.write()
     files.write_json(study.folder / "splits.json", saved_split(study.bench.material, study.settings))
     files.write_json(study.folder / "plan.json", {"cells": [cell.to_json() for cell in study.cells]})
+
+
+def _write_damage(study: Study) -> None:
+    """Of streamed images damage is found when they are read: splits.json gets what each run met."""
+    material = study.bench.material
+    if not (material.images.is_streamed or material.pool.is_streamed):
+        return
+    record = saved_split(material, study.settings)
+    cards = [study.folder / "cells" / cell.hash / "run.json" for cell in study.cells if cell.kind == "pretrain"]
+    for path in filter(Path.is_file, dict.fromkeys(cards)):
+        met = json.loads(path.read_text(encoding="utf-8"))["data"].get("skipped", [])
+        record["skipped"] += [skipped for skipped in met if skipped not in record["skipped"]]
+    files.write_json(study.folder / "splits.json", record)
 
 
 def _work(study: Study, cost: Estimate) -> None:
@@ -170,14 +195,35 @@ def _work(study: Study, cost: Estimate) -> None:
     began = time.monotonic()
     for _, cells in groupby(study.cells, key=_group):
         group, started = list(cells), time.monotonic()
-        left = [cell for cell in group if cell.hash not in study.outcomes]
-        if not left:
+        if all(cell.hash in study.outcomes for cell in group):
             continue
-        _work_on(study, left)
-        _write_table(study)
-        line = results.line(study.settings, group, study.outcomes, time.monotonic() - started)
+        for _, trial in groupby(group, key=lambda cell: cell.trial):
+            _work_on_trial(study, list(trial))
+        line = results.line(study.settings, _shown(study, group), study.outcomes, time.monotonic() - started)
         remaining = cost.left(study.outcomes, time.monotonic() - began)
         study.progress.say(line + (f" (about {duration(remaining)} left)" if remaining >= 1 else ""))
+
+
+def _work_on_trial(study: Study, cells: Sequence[Cell]) -> None:
+    """An encoder with its evaluations, and a line of its own where its row has several."""
+    left, started = [cell for cell in cells if cell.hash not in study.outcomes], time.monotonic()
+    if not left:
+        return
+    _work_on(study, left)
+    score_along(study)
+    _write_table(study)
+    if study.settings.tune and isinstance(cells[0].work, RunSettings):
+        outcome = study.outcomes[cells[0].hash]
+        study.progress.say(results.trial_line(study.settings, cells[0], outcome, time.monotonic() - started))
+
+
+def _shown(study: Study, group: Sequence[Cell]) -> Sequence[Cell]:
+    """What the line of a group is about: of several trials the results, with the encoders that they are of."""
+    if not any(cell.trial for cell in group):
+        return group
+    found = study.results_of(group)
+    needed = {cell.needs for cell in found}
+    return [*(cell for cell in group if cell.kind == "pretrain" and cell.hash in needed), *found] or group
 
 
 def _work_on(study: Study, cells: Sequence[Cell]) -> None:
@@ -198,7 +244,11 @@ def _do(study: Study, cell: Cell) -> Outcome:
     locks = study.folder / ".locks"
     locks.mkdir(exist_ok=True)
     with FileLock(locks / cell.hash):
-        return study.bench.found(cell) or study.bench.do(cell)
+        found = study.bench.found(cell)
+        if found is None:
+            tuning.take_over(study.folder / "cells", cell)
+            found = study.bench.do(cell)
+        return found
 
 
 def _group(cell: Cell) -> tuple[object, ...]:
@@ -206,7 +256,20 @@ def _group(cell: Cell) -> tuple[object, ...]:
 
 
 def _write_table(study: Study) -> None:
-    files.write_text(study.folder / "results.csv", results.table(study.settings, study.cells, study.outcomes))
+    """results.csv, and where settings are searched trials.csv."""
+    found = results.table(study.settings, study.results_of(study.cells), study.outcomes)
+    files.write_text(study.folder / "results.csv", found)
+    if study.settings.tune:
+        trials = tuning.table(study.settings, study.cells, study.outcomes, study.evaluations)
+        files.write_text(study.folder / TRIALS, trials)
+
+
+def _add_maps(study: Study) -> None:
+    """A map of the test images for the encoder of each row that the report shows."""
+    shown = {path.name for path in StudyRecord.read(study.folder).runs.values()}
+    for cell in study.cells:
+        if cell.kind == "pretrain" and cell.hash in shown and study.outcomes[cell.hash].status != "failed":
+            study.bench.add_map(cell)
 
 
 def _claim(folder: Path) -> None:

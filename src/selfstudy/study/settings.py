@@ -77,9 +77,12 @@ class StudySettings:
     evaluation: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # {finetune: {images_seen: 10000}}
     seeds: Count = 3
     draws: Count | Mapping[Label, Count] = 5
-    budget: Mapping[Literal["images_seen", "epochs"], Annotated[float, Field(gt=0)]] = field(
+    budget: Mapping[Literal["images_seen", "epochs", "seconds"], Annotated[float, Field(gt=0)]] = field(
         default_factory=dict
-    )  # of pretraining
+    )  # of every pretraining; seconds become images by the rate of each row, see rates.py
+    tune: Mapping[Literal["trials"], Annotated[int, Field(ge=2)]] = field(
+        default_factory=dict
+    )  # of learning rate and weight decay, for every row; nothing: each row as it is written
     explain: tuple[str, ...] = EXPLAINED  # analyses made of every row; [] for none
     max_hours: Annotated[float, Field(gt=0)] = 8.0  # a night
     device: Literal["best", "cpu", "cuda", "mps"] = "best"  # best: the first of cuda, mps, cpu that is there
@@ -135,6 +138,11 @@ class StudySettings:
     def first_backbone(self) -> str:
         """Of rows that name none of their own: the only one, since of several backbones every row names its own."""
         return self.backbone if isinstance(self.backbone, str) else self.backbone[0]
+
+    @property
+    def num_trials(self) -> int:
+        """How often every row that is pretrained is so for each seed; 1: as it is written, and nothing is searched."""
+        return self.tune.get("trials", 1)
 
     def num_draws(self, label: Label) -> int:
         """How often `label` labels are drawn anew; all of them can be drawn in one way only."""
@@ -243,8 +251,8 @@ def _override(values: dict[str, object], overrides: Mapping[str, object]) -> dic
         setting, dot, part = key.partition(".")
         if key in fields:
             values[key] = value
-        elif setting == "budget":
-            values["budget"] = {part: value}  # only one kind of budget may stand
+        elif dot and setting in ("budget", "tune"):
+            values[setting] = {part: value}  # of several kinds of budget only one may stand
         elif dot and isinstance(values.get(setting), Mapping):
             values[setting] = {**values[setting], (_label(part) if setting == "draws" else part): value}  # type: ignore[dict-item]
         else:

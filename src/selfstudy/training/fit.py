@@ -2,9 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +17,8 @@ from selfstudy.images import ImageSet
 from selfstudy.method import Method
 from selfstudy.progress import Progress
 from selfstudy.rng import Rng
-from selfstudy.training import checkpoint, optimizer
+from selfstudy.training import along, checkpoint, optimizer
+from selfstudy.training._ahead import Ahead
 from selfstudy.training.checkpoint import Position, Snapshot
 from selfstudy.training.gradients import backward
 from selfstudy.training.health import CHECKS_IN_A_ROW, Watch, diagnose
@@ -69,26 +69,48 @@ class Data:
     chains: Mapping[str, Chain]
     rng: Rng
     held_out: ImageSet | None = None  # for the validation loss; never trained on
+    _ahead: Ahead = field(default_factory=Ahead, init=False, repr=False, compare=False)
+    _orders: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)  # by epoch
 
     def steps_per_epoch(self, batch_size: int) -> int:
         return len(self.images) // batch_size
 
-    def batch(self, step: int, batch_size: int) -> Batch:
-        """Batch `step` of a stream of epochs, each in its own order; what does not fill a batch waits for another epoch."""
+    def batch(self, step: int, batch_size: int, stop: int = 0) -> Batch:
+        """Batch `step` of a stream of epochs, each in its own order; what does not fill a batch waits for another epoch.
+
+        Of streamed images the next ones before step `stop` are read in the background.
+        """
+
+        def reading(number: int) -> Callable[[], Batch]:
+            rows = self._rows(number, batch_size)
+            return lambda: self.images.at(rows)
+
+        if not self.images.is_streamed:
+            return self.images.at(self._rows(step, batch_size))
         epoch, within = divmod(step, self.steps_per_epoch(batch_size))
-        order = _epoch_order(self.rng.fork("order", epoch), len(self.images))
-        return self.images.at(order[within * batch_size : (within + 1) * batch_size])
+        self.images.expect(self._order(epoch)[within * batch_size :])
+        return self._ahead.get(step, max(stop, step + 1), reading)
+
+    def close(self) -> None:
+        """Stop reading in the background."""
+        self._ahead.close()
+
+    def _rows(self, step: int, batch_size: int) -> Tensor:
+        epoch, within = divmod(step, self.steps_per_epoch(batch_size))
+        return self._order(epoch)[within * batch_size : (within + 1) * batch_size]
+
+    def _order(self, epoch: int) -> Tensor:
+        """Kept for the epoch: for a million images making it takes longer than a step."""
+        if epoch not in self._orders:
+            for old in [number for number in self._orders if abs(number - epoch) > 1]:
+                del self._orders[old]
+            self._orders[epoch] = self.images.order(self.rng.fork("order", epoch))
+        return self._orders[epoch]
 
     def scan(self, batch_size: int, device: torch.device) -> Callable[[Callable[[Batch], Tensor]], Tensor]:
         """A function that applies another to all images in index order."""
         rows = torch.arange(len(self.images)).split(batch_size)
         return lambda apply: torch.cat([apply(self.images.at(part).to(device)) for part in rows])
-
-
-@lru_cache(maxsize=2)
-def _epoch_order(rng: Rng, size: int) -> Tensor:
-    """Kept for the epoch: for a million images making it takes longer than a step."""
-    return rng.permutation(size)
 
 
 def fit(
@@ -100,6 +122,7 @@ def fit(
     progress: Progress,
     folder: Path | None = None,
     checkpoint_seconds: float = 30.0,
+    keep_at: Sequence[float] = (),
 ) -> Fit:
     """Train `method` in place for `training.steps` optimiser steps.
 
@@ -108,6 +131,7 @@ def fit(
     one check are lost.
     A loss or gradient that is not finite: the run goes back to its last snapshot and repeats without that batch;
     RunError after the third. A collapse: stops with status "collapsed" or goes on, as `training.on_collapse` says.
+    `keep_at`: shares of the steps after which the encoder, as it is then, is kept in the folder.
     """
     method.to(device=device).to(memory_format=torch.channels_last).train()
     updates = optimizer.build(method.param_groups(), training)
@@ -117,6 +141,7 @@ def fit(
     log.rewind(position.step)
     watch = Watch(position.low_in_a_row, log.last_readings())
     check_every = max(1, min(CHECK_EVERY, data.steps_per_epoch(training.batch_size) // CHECKS_AN_EPOCH))
+    due = along.due_at(keep_at, training.steps, check_every)
     started = time.monotonic() - position.seconds
     saved = time.monotonic()
     progress.start(
@@ -136,6 +161,8 @@ def fit(
             progress.update(stop * training.batch_size, f"loss {log.records[-1].get('loss', float('nan')):.3f}")
             if watch.low_in_a_row == CHECKS_IN_A_ROW:  # the moment at which it counts as collapsed
                 progress.say(str(_diagnosis(method, training, watch, log)["message"]))
+            if folder is not None and position.step in due:  # before the snapshot: who goes on from it has kept this
+                along.keep(folder, method, data.images, position, stop * training.batch_size)
             snapshot = Snapshot.take(method, updates, position)
             if folder is not None and time.monotonic() - saved >= checkpoint_seconds:
                 checkpoint.save(folder / "checkpoint", snapshot)
@@ -145,6 +172,7 @@ def fit(
             checkpoint.save(folder / "checkpoint", snapshot)
         raise
     finally:
+        data.close()
         log.close()
     if not all(torch.isfinite(value).all() for value in method.state_dict().values() if value.is_floating_point()):
         raise RunError(
@@ -193,7 +221,7 @@ def _train(
         if number in position.skipped:
             output = None
             continue
-        batch = data.batch(number, training.batch_size).to(device)
+        batch = data.batch(number, training.batch_size, training.steps).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
             views = method.views(batch, data.rng.fork("views", number), data.chains)
             output = backward(method, views, step, training.chunk_size)

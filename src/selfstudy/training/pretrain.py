@@ -4,7 +4,7 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -75,9 +75,11 @@ def pretrain(
     progress: Progress,
     device: torch.device | None = None,
     checkpoint_seconds: float = 30.0,
+    keep_at: Sequence[float] = (),
 ) -> Run:
     """Pretrain on all of `images` but a held-out share; write the run folder; go on where a killed run stopped.
 
+    `keep_at`: shares of the steps at which the encoder is kept as it is then; they change nothing of the run.
     Raises RunError when training fails. A run that collapsed is kept, and says so in run.json's status.
     """
     device = device or default_device()
@@ -92,11 +94,12 @@ def pretrain(
     try:
         outcome = fit(
             method, data, settings.training, device=device, progress=progress, folder=folder,
-            checkpoint_seconds=checkpoint_seconds,
+            checkpoint_seconds=checkpoint_seconds, keep_at=keep_at,
         )  # fmt: skip
     except RunError as error:
         files.write_json(folder / "run.json", {**card, "status": "failed", "error": str(error)})
         raise
+    card = describe(settings, images, device)  # again: of streamed pictures the damage is found when they are read
     backbone, feed = method.encoder()
     feed = feed_for(feed, images)
     backbone.to(memory_format=torch.contiguous_format)  # as it comes from the disk, so that both give the same bits
@@ -142,7 +145,7 @@ def hold_out(images: ImageSet, settings: RunSettings, rng: Rng) -> tuple[ImageSe
     count = int(len(images) * settings.held_out) if kind.requires(own, card).held_out_loss else 0
     if count < 2 or len(images) - count < settings.batch_size:
         return images, None
-    order = rng.fork("held out").permutation(len(images)).numpy()
+    order = images.order(rng.fork("held out")).numpy()  # of streamed images the first fill a few shards
     return images.select(np.sort(order[count:])), images.select(np.sort(order[:count]))
 
 
