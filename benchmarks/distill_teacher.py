@@ -37,6 +37,7 @@ def teacher() -> Path:
     data = Data(pool, settings.chains(), Rng.from_seed(0))
     fit(method, data, settings.training, device=torch.device("cpu"), progress=Progress(quiet=True))
     path = Path(tempfile.mkdtemp()) / "teacher.safetensors"
-    state = {name: value.contiguous() for name, value in made.backbone.model.state_dict().items()}  # training lays them out otherwise
+    # Training lays weights out channel by channel; files hold them row by row.
+    state = {name: value.contiguous() for name, value in made.backbone.model.state_dict().items()}
     safetensors.torch.save_file(state, path)
     return path

@@ -122,4 +122,4 @@ def test_methods_tell_family_needs_state_and_what_was_measured() -> None:
         assert {"family", "source", "needs", "state"} <= set(entry), name
         if "linear" in entry:
             assert entry["version"] == str(catalog.find("methods", name, Method).version), name
-    assert {name for name, entry in listed.items() if "linear" not in entry} == {"colorization", "distill"}
+    assert {name for name, entry in listed.items() if "linear" not in entry} == {"colorization"}
