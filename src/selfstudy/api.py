@@ -30,6 +30,7 @@ from selfstudy.report import write as write_report
 from selfstudy.report import write_pair, write_preview
 from selfstudy.study import run as study_run
 from selfstudy.study import settings as study_settings
+from selfstudy.study._study import Study
 from selfstudy.study.preview import preview as preview_study
 from selfstudy.training import Run, RunSettings, default_device, load_run, resolve
 from selfstudy.training import pretrain as pretrain_images
@@ -256,7 +257,7 @@ def study(
 
 def dry_run(
     name: str = "digits", settings: Mapping[str, object] = _NOTHING, /, *, out: str | Path = "", quiet: bool = False
-) -> study_run.Study:
+) -> Study:
     """Print every setting of a study and what it would cost in time and disk; nothing is written."""
     found = study_settings.read(name, settings)
     folder = Path(out).expanduser() if out else Path("runs") / found.name

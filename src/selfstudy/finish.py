@@ -20,10 +20,11 @@ from selfstudy.model import KEPT, Model, choose_threshold, fit_temperature
 from selfstudy.progress import Progress
 from selfstudy.rng import Rng
 from selfstudy.study._record import StudyRecord
+from selfstudy.study._study import Study
 from selfstudy.study.cell import Bench
 from selfstudy.study.compare import summarise
 from selfstudy.study.plan import Cell, Evaluation
-from selfstudy.study.run import Study, reopen
+from selfstudy.study.run import reopen
 from selfstudy.training.pretrain import versions
 
 HELD_OUT_FOLD = 0  # of five

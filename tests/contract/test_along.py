@@ -19,6 +19,7 @@ from selfstudy.method import Method
 from selfstudy.progress import Progress
 from selfstudy.study import run as study_run
 from selfstudy.study._record import StudyRecord
+from selfstudy.study._study import Study
 from selfstudy.study.cell import Bench
 from selfstudy.study.compare import summarise
 from selfstudy.study.run import run
@@ -163,7 +164,7 @@ def test_scores_are_those_of_the_encoder_at_its_step(asked, tmp_path):
 def test_a_study_killed_before_its_encoders_were_judged_goes_on(asked, tmp_path, monkeypatch):
     """Mutation: judging only in the process that trained."""
 
-    def killed(study: study_run.Study) -> None:
+    def killed(study: Study) -> None:
         if list(study.folder.glob("cells/*/along")):
             raise KeyboardInterrupt
 

@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 from selfstudy.images import load
+from selfstudy.images._file import Encoded
 from selfstudy.images._load import find
-from selfstudy.images._source import Encoded, Listing
+from selfstudy.images._source import Listing
 from tests import tiny_sets
 
 

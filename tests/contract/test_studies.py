@@ -25,7 +25,8 @@ from selfstudy.errors import UserError
 from selfstudy.evaluation import features
 from selfstudy.model import Model
 from selfstudy.progress import Progress
-from selfstudy.study.run import Study, prepare
+from selfstudy.study._study import Study
+from selfstudy.study.run import prepare
 from selfstudy.study.settings import BASELINES, StudySettings, read, study_names
 from selfstudy.training import RunSettings, resolve
 from selfstudy.types import DataCard

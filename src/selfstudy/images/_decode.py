@@ -22,8 +22,9 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from selfstudy.images import _tiff
 from selfstudy.images._colours import Unusable, eight_bits, grey_or_rgb, with_checked_channels
+from selfstudy.images._file import Encoded, File, Stack
 from selfstudy.images._imageset import Skipped
-from selfstudy.images._source import Encoded, File, Stack, printable
+from selfstudy.images._names import printable
 from selfstudy.images._squares import Picture, Recipe, as_many_channels, square, square_of
 
 # Views crop out of a little more than they show, so that the second resize costs little sharpness.

@@ -12,7 +12,7 @@ from typing import Any
 from selfstudy import files
 from selfstudy.errors import RunError, UserError
 from selfstudy.images import _store
-from selfstudy.images._source import printable
+from selfstudy.images._names import printable
 
 Member = tuple[str, int, int]  # name, first byte and size of a file in a shard
 

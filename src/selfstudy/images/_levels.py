@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from selfstudy.images._decode import deep_values, quietly
-from selfstudy.images._source import File
+from selfstudy.images._file import File
 
 _SAMPLE_PICTURES = 256  # spread evenly over the set
 _SAMPLE_PIXELS = 65_536  # of each, on a regular grid

@@ -16,8 +16,10 @@ from selfstudy.encoder import Fit, Tiles
 from selfstudy.errors import UserError, nearest
 from selfstudy.images import _copies, _decode, _levels, _store
 from selfstudy.images._colours import Unusable
+from selfstudy.images._file import File
 from selfstudy.images._imageset import ImageSet, Skipped
-from selfstudy.images._source import File, Listing, Source, expand, natural_order, printable
+from selfstudy.images._names import expand, natural_order, printable
+from selfstudy.images._source import Listing, Source
 from selfstudy.images._squares import Recipe, to_common_size
 from selfstudy.images._stream import Damage, Streamed, StreamedPixels
 from selfstudy.progress import Progress

@@ -20,7 +20,8 @@ from filelock import FileLock
 
 from selfstudy.errors import UserError
 from selfstudy.images import _store
-from selfstudy.images._source import Listing, expand, printable
+from selfstudy.images._names import expand, printable
+from selfstudy.images._source import Listing
 
 Place = Path | Literal[""]  # empty: a folder of the user's cache
 Loaded = TypeVar("Loaded")

@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from selfstudy.errors import UserError
+from selfstudy.images._file import Encoded
 from selfstudy.images._index import Member, folder, index_of, read
-from selfstudy.images._source import Encoded, expand, printable
+from selfstudy.images._names import expand, printable
 from selfstudy.progress import Progress
 
 # What the library raises where a shard of elsewhere cannot be had.

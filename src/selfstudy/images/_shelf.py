@@ -21,8 +21,8 @@ import psutil
 
 from selfstudy.errors import RunError, UserError
 from selfstudy.images._index import Index, folder, forget, head_of, index_of, known_index, read
+from selfstudy.images._names import printable
 from selfstudy.images._shards import FETCH_ERRORS, cache_name, fetch, name_of, reason_of
-from selfstudy.images._source import printable
 from selfstudy.progress import Progress
 
 _PAUSES_SECONDS = (1.0, 10.0, 60.0)  # before another attempt: servers that are busy, networks that were gone

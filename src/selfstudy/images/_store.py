@@ -26,9 +26,9 @@ from platformdirs import user_cache_path
 from selfstudy.errors import RunError
 from selfstudy.images._copies import look_of
 from selfstudy.images._decode import decode, quietly
+from selfstudy.images._file import Encoded, File, Stack
 from selfstudy.images._imageset import Skipped
 from selfstudy.images._pixels import Pool, StoredPixels
-from selfstudy.images._source import Encoded, File, Stack
 from selfstudy.images._squares import Picture, Recipe, magnified
 from selfstudy.progress import Progress
 

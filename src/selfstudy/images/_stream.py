@@ -23,11 +23,11 @@ from torch import Tensor
 from selfstudy.encoder import match_channels
 from selfstudy.errors import RunError, UserError
 from selfstudy.images._decode import decode
+from selfstudy.images._file import Encoded
 from selfstudy.images._imageset import Skipped
 from selfstudy.images._order import shards_at_once, spread
 from selfstudy.images._pixels import LazyPixels
 from selfstudy.images._shelf import Shelf
-from selfstudy.images._source import Encoded
 from selfstudy.images._squares import Recipe, as_many_channels, magnified
 
 SAMPLE = 256  # pictures looked at before anything else: as many as levels are measured on

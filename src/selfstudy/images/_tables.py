@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 from selfstudy.errors import UserError, nearest
-from selfstudy.images._source import printable
+from selfstudy.images._names import printable
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,8 @@ import numpy as np
 
 from selfstudy.errors import UserError, nearest
 from selfstudy.images._imageset import Skipped
-from selfstudy.images._source import Listing, Source, expand, printable
+from selfstudy.images._names import expand, printable
+from selfstudy.images._source import Listing, Source
 
 if TYPE_CHECKING:
     import pandas as pd

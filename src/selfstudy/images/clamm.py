@@ -17,7 +17,8 @@ from typing import Literal
 
 from selfstudy.errors import UserError
 from selfstudy.images._decode import SUFFIXES
-from selfstudy.images._source import Listing, Source, class_name, expand, printable
+from selfstudy.images._names import class_name, expand, printable
+from selfstudy.images._source import Listing, Source
 from selfstudy.images._tables import column_of, read_table
 from selfstudy.images._units import priorities
 from selfstudy.rng import Rng

@@ -8,18 +8,10 @@ from pathlib import Path
 
 from selfstudy.errors import UserError
 from selfstudy.images._decode import SUFFIXES
+from selfstudy.images._file import File, Stack
 from selfstudy.images._imageset import Skipped
-from selfstudy.images._source import (
-    PARTS,
-    File,
-    Listing,
-    Source,
-    Stack,
-    class_name,
-    expand,
-    natural_order,
-    printable,
-)
+from selfstudy.images._names import class_name, expand, natural_order, printable
+from selfstudy.images._source import PARTS, Listing, Source
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selfstudy.errors import UserError, nearest
-from selfstudy.images._source import PARTS, Encoded, Listing, Source, class_name, expand, printable
+from selfstudy.images._file import Encoded
+from selfstudy.images._names import class_name, expand, printable
+from selfstudy.images._source import PARTS, Listing, Source
 from selfstudy.images._tables import refuse_straddling, text_of
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from typing import Literal
 
 from selfstudy.errors import UserError
 from selfstudy.images._decode import SUFFIXES
-from selfstudy.images._source import Listing, Source, class_name, expand, printable
+from selfstudy.images._names import class_name, expand, printable
+from selfstudy.images._source import Listing, Source
 
 _KIT = "ILSVRC2012_devkit_t12.tar.gz"
 

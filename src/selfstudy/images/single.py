@@ -22,7 +22,8 @@ from selfstudy.errors import UserError
 from selfstudy.images._colours import grey_or_rgb
 from selfstudy.images._decode import FORMATS, REDUCING_GAP, decode, quietly
 from selfstudy.images._imageset import Skipped
-from selfstudy.images._source import Listing, Source, expand, printable
+from selfstudy.images._names import expand, printable
+from selfstudy.images._source import Listing, Source
 from selfstudy.images._squares import Recipe
 from selfstudy.rng import Rng
 

@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from selfstudy.errors import UserError
+from selfstudy.images._file import Encoded
+from selfstudy.images._names import printable
 from selfstudy.images._published import Place, Published, obtain, remembered, root_of
-from selfstudy.images._source import Encoded, Listing, Source, printable
+from selfstudy.images._source import Listing, Source
 
 _SIDE = 96  # pixels
 _BYTES = 3 * _SIDE * _SIDE

@@ -9,7 +9,8 @@ import numpy as np
 
 from selfstudy.errors import UserError, nearest
 from selfstudy.images._imageset import Skipped
-from selfstudy.images._source import PARTS, Listing, Source, class_name, expand, printable
+from selfstudy.images._names import class_name, expand, printable
+from selfstudy.images._source import PARTS, Listing, Source
 from selfstudy.images._tables import column_of, line_of, read_table, refuse_straddling
 
 if TYPE_CHECKING:

@@ -15,11 +15,13 @@ from pydantic import Field
 
 from selfstudy.errors import UserError, nearest
 from selfstudy.images._decode import SUFFIXES
+from selfstudy.images._file import Encoded
 from selfstudy.images._imageset import Skipped
 from selfstudy.images._index import remember, remembered
+from selfstudy.images._names import class_name, printable
 from selfstudy.images._shards import grouped, local_shards, members_of, places_of
 from selfstudy.images._shelf import Shelf
-from selfstudy.images._source import Encoded, Listing, Source, class_name, printable
+from selfstudy.images._source import Listing, Source
 from selfstudy.images._stream import Streamed
 
 _DISK_GB = 100.0  # a hundred shards of the size that webdataset's makers advise

@@ -13,17 +13,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from selfstudy import catalog, files
 from selfstudy.errors import RunError, UserError
 from selfstudy.evaluation import Protocol
+from selfstudy.study._study import Study
 from selfstudy.study.plan import Cell
 from selfstudy.study.settings import StudySettings
 from selfstudy.training import along
-
-if TYPE_CHECKING:
-    from selfstudy.study.run import Study
 
 NAME = "along.json"
 
@@ -33,7 +31,7 @@ def keep_at(settings: StudySettings) -> Sequence[float]:
     return along.SHARES if settings.time_to and _judging(settings) else ()
 
 
-def score_along(study: "Study") -> None:
+def score_along(study: Study) -> None:
     """Judge what runs have kept whose ends are judged, and delete it. What a killed study left is found again."""
     for name, cells in _judges(study).items():
         folder = study.folder / "cells" / name
@@ -53,7 +51,7 @@ def _judging(settings: StudySettings) -> str:
     return next((name for name, kind in kinds.items() if kind.needs == "features"), "")
 
 
-def _judges(study: "Study") -> Mapping[str, Mapping[str, Cell]]:
+def _judges(study: Study) -> Mapping[str, Mapping[str, Cell]]:
     """By the encoder of each run that has kept any: the evaluations that judge its end, by their hash."""
     if not keep_at(study.settings):
         return {}
@@ -69,7 +67,7 @@ def _judges(study: "Study") -> Mapping[str, Mapping[str, Cell]]:
     return found
 
 
-def _points(study: "Study", folder: Path, cells: Mapping[str, Cell]) -> list[dict[str, Any]]:
+def _points(study: Study, folder: Path, cells: Mapping[str, Cell]) -> list[dict[str, Any]]:
     """One for every encoder that was kept and can be judged, and one for the end."""
     points = []
     for path in along.kept(folder):

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,12 +33,10 @@ from selfstudy.explain.agreement import Agreement, at_size, class_maps
 from selfstudy.explaining import read_shown, spread
 from selfstudy.rng import Rng
 from selfstudy.study._record import StudyRecord
+from selfstudy.study._study import Study
 from selfstudy.study.cell import FEATURE_BATCH, Bench
 from selfstudy.study.plan import Cell, Evaluation
 from selfstudy.study.settings import StudySettings
-
-if TYPE_CHECKING:
-    from selfstudy.study.run import Study
 
 LOOKED_AT = 8  # images on a sheet: a phone's width shows them
 COMPARED = 16  # images whose maps are compared between rows; the looked at are among them
@@ -61,7 +59,7 @@ class _Row:
         return self.encoder.hash if self.encoder else self.evaluation.hash
 
 
-def explain(study: "Study") -> None:
+def explain(study: Study) -> None:
     """Make what is missing. A row that cannot be explained is said and left out; it never ends a study."""
     settings, bench = study.settings, study.bench
     if not settings.explain:
@@ -86,7 +84,7 @@ def explain(study: "Study") -> None:
     bench.progress.finish("")
 
 
-def _rows(study: "Study") -> Iterator[_Row]:
+def _rows(study: Study) -> Iterator[_Row]:
     """One for every entry whose seed 0 is done, on the largest fraction of the unlabelled images.
 
     Of several trials the one that stands for the row, and its twin is the same trial.

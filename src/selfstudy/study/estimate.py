@@ -185,7 +185,10 @@ class _Clock:
             case Untrained() | Published():
                 return self.encoder(cell).seconds
             case RunSettings() as run:
-                return run.training.steps * self._step(run) + self.encoder(cell).seconds
+                passes = 1 + len(
+                    self.bench.keep_at
+                )  # over the labelled images, by its end and by what it keeps on its way
+                return run.training.steps * self._step(run) + passes * self.encoder(cell).seconds
             case Evaluation(config=TrainingSettings() as config):
                 return (
                     len(self.bench.material.parts(0))

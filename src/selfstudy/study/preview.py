@@ -10,9 +10,9 @@ import yaml
 
 from selfstudy.images import ImageSet
 from selfstudy.rng import Rng
+from selfstudy.study._study import Study
 from selfstudy.study.estimate import announcements
 from selfstudy.study.plan import Cell
-from selfstudy.study.run import Study
 from selfstudy.training import Data, RunSettings
 from selfstudy.training.pretrain import build_method, hold_out, sample_views
 from selfstudy.views import draw_sheet

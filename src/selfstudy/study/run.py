@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from selfstudy.study import results, tuning
 from selfstudy.study._along import keep_at, score_along
 from selfstudy.study._explanations import explain
 from selfstudy.study._record import StudyRecord
+from selfstudy.study._study import Study
 from selfstudy.study._trials import FILE as TRIALS
 from selfstudy.study.cell import Bench, Outcome, Status
 from selfstudy.study.estimate import Estimate, describe, estimate
@@ -30,27 +31,6 @@ from selfstudy.study.thumbnails import write_thumbnails
 from selfstudy.training import RunSettings, default_device
 
 SECONDS_BETWEEN_TABLES = 5.0
-
-
-@dataclass
-class Study:
-    """A study that is ready to run."""
-
-    settings: StudySettings  # with a metric decided
-    folder: Path
-    cells: Sequence[Cell]
-    bench: Bench
-    rates: Rates
-    evaluations: tuning.Evaluations
-    outcomes: dict[str, Outcome] = field(default_factory=dict)  # by hash: what is done
-
-    @property
-    def progress(self) -> Progress:
-        return self.bench.progress
-
-    def results_of(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Of these cells the evaluations that are results: where a row has several trials, those of the best."""
-        return tuning.stand(cells, self.outcomes, self.evaluations.validation)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from queue import SimpleQueue
 from selfstudy.types import Batch
 
 BATCHES_AHEAD = 2  # one that is ready and one that is being read; more would only take memory
+THREAD = "reading ahead"
 _Work = tuple[Future[Batch], Callable[[], Batch]]
 
 
@@ -42,7 +43,7 @@ class Ahead:
     def _begin(self, read: Callable[[], Batch]) -> Future[Batch]:
         if self._work is None:
             self._work = SimpleQueue()
-            threading.Thread(target=_run, args=(self._work,), daemon=True).start()
+            threading.Thread(target=_run, args=(self._work,), name=THREAD, daemon=True).start()
         future = Future[Batch]()
         self._work.put((future, read))
         return future
