@@ -21,6 +21,7 @@ from selfstudy.study.plan import PRETRAINED, Cell, Evaluation, Published, Untrai
 from selfstudy.study.rates import describe_budget
 from selfstudy.study.settings import BASELINES, Label, StudySettings
 from selfstudy.training import RunSettings, measure_seconds_per_step
+from selfstudy.training.pretrain import ENOUGH_SECONDS
 from selfstudy.weights import published_shape
 
 TIMED_STEPS = 4  # after a first one that is not counted
@@ -57,14 +58,18 @@ def estimate(cells: Sequence[Cell], found: Mapping[str, Outcome], bench: Bench) 
     clock = _Clock(bench)
     seconds: dict[str, float] = {}
     megabytes = 0.0
-    for cell in cells:
-        if cell.hash in found or cell.hash in seconds:
-            continue
+    left = {cell.hash: cell for cell in cells if cell.hash not in found}
+    timed = set[str]()
+    bench.progress.start("timing a few steps of each row", len({cell.entry for cell in left.values()}), "rows")
+    for cell in left.values():
         seconds[cell.hash] = clock.seconds(cell)
+        timed.add(cell.entry)
+        bench.progress.update(len(timed))
         num_bytes = CELL_BYTES + 8 * len(bench.material.split.test_rows)
         if cell.kind == "pretrain":
             num_bytes = CELL_BYTES + WEIGHT_BYTES * clock.encoder(cell).num_weights
         megabytes += num_bytes / 1e6
+    bench.progress.finish("")
     return Estimate(seconds, megabytes)
 
 
@@ -257,11 +262,12 @@ class _Clock:
     def _training_step(self, cell: Cell, config: TrainingSettings) -> float:
         key = (cell.backbone, cell.method == PRETRAINED, str(config))
         if key not in self.steps:
-            _, few, more = (
-                self._train(cell, replace(config, images_seen=count * config.batch_size))
-                for count in (1, 1, 1 + TIMED_STEPS)
-            )
-            self.steps[key] = max(0.0, more - few) / TIMED_STEPS
+            first, few = (self._train(cell, replace(config, images_seen=config.batch_size)) for _ in range(2))
+            if first + few > ENOUGH_SECONDS:
+                self.steps[key] = few  # with what comes once: small beside so long a step
+            else:
+                more = self._train(cell, replace(config, images_seen=(1 + TIMED_STEPS) * config.batch_size))
+                self.steps[key] = max(0.0, more - few) / TIMED_STEPS
         return self.steps[key]
 
     def _train(self, cell: Cell, config: TrainingSettings) -> float:

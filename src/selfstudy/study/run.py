@@ -62,7 +62,7 @@ def run(settings: StudySettings, folder: Path, *, progress: Progress, yes: bool 
         study = prepare(settings, folder, progress)
         already = len(study.outcomes)
         cost = announce(study)
-        _agree(study.settings, cost, yes)
+        _agree(study, cost, yes)
         _write_plan(study)
         score_along(study)
         try:
@@ -132,17 +132,18 @@ def announce(study: Study) -> Estimate:
     return cost
 
 
-def _agree(settings: StudySettings, cost: Estimate, yes: bool) -> None:
-    hours = cost.total_seconds / 3600
+def _agree(study: Study, cost: Estimate, yes: bool) -> None:
+    settings, hours = study.settings, cost.total_seconds / 3600
     if yes or hours <= settings.max_hours:
         return
     if sys.stdin is not None and sys.stdin.isatty():
         answer = input(f"This takes about {hours:.1f} hours, more than max_hours={settings.max_hours:g}. Start? [y/N] ")
         if answer.strip().lower() in ("y", "yes"):
             return
+    small = "; without a GPU an encoder made for CPUs, backbone=conv4" if study.bench.device.type == "cpu" else ""
     raise UserError(
         f"the study would take about {hours:.1f} hours, more than max_hours={settings.max_hours:g}: give --yes or a larger "
-        "max_hours=, or ask for less (fewer methods, seeds or draws, a smaller budget)"
+        f"max_hours=, or ask for less (fewer methods, seeds or draws, a smaller budget such as budget.epochs=50{small})"
     )
 
 

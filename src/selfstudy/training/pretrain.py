@@ -28,6 +28,7 @@ from selfstudy.views import draw_sheet
 from selfstudy.weights import start_from
 
 SHOWN = "shown.safetensors"  # in a run's folder: the pictures of `Method.show`
+ENOUGH_SECONDS = 5.0  # of timing steps: a study has some rows to time, and its user waits
 SHEET_IMAGES = 12  # pictures on the sheet of views: a phone's width shows them
 
 
@@ -182,7 +183,10 @@ def write_shown(method: Method, data: Data, steps: int, device: torch.device, fo
 def measure_seconds_per_step(
     settings: RunSettings, images: ImageSet, device: torch.device | None = None, steps: int = 4
 ) -> float:
-    """Median seconds of an optimiser step, from a few real ones after a first that is not counted."""
+    """Median seconds of an optimiser step, from a few real ones after a first that is not counted.
+
+    Once `ENOUGH_SECONDS` went by there are no more: of steps that take so long the first one tells enough.
+    """
     rng = Rng.from_seed(settings.seed)
     method = build_method(settings, images, rng)
     data = Data(images, settings.chains(), rng)
@@ -191,7 +195,9 @@ def measure_seconds_per_step(
         started = time.perf_counter()
         fit(method, data, training, device=device or default_device(), progress=Progress(quiet=True))
         durations.append(time.perf_counter() - started)
-    return float(np.median(durations[1:]))
+        if sum(durations) > ENOUGH_SECONDS:
+            break
+    return float(np.median(durations[1:] or durations))
 
 
 def describe(settings: RunSettings, images: ImageSet, device: torch.device) -> dict[str, Any]:
