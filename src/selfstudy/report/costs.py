@@ -57,9 +57,7 @@ def _line(record: StudyRecord, row: Row, cost: Cost) -> list[Cell]:
 def _trainings(record: StudyRecord, row: Row) -> list[Mapping[str, object]]:
     """What is known of each training of a row; none for rows that do not train."""
     if row.kind != "supervised":
-        runs = [trials for key, trials in record.trials.items() if key[:2] == (row.entry, row.unlabelled)]
-        cards = [record.run_card(path) for trials in runs for path in trials.values()]
-        return [card for card in cards if card.get("steps")]
+        return [card for card in record.trial_cards(row) if card.get("steps")]
     found: list[Mapping[str, object]] = []
     for cell in record.table.loc[record.of(row) & record.table["value"].notna(), "cell"].unique():
         scores = read_json(record.folder / "cells" / cell / "scores.json")

@@ -58,8 +58,7 @@ def _judges(study: Study) -> Mapping[str, Mapping[str, Cell]]:
     encoders = {name for name in {cell.needs for cell in study.cells} if along.kept(study.folder / "cells" / name)}
     if not encoders:
         return {}
-    protocol, material = _judging(study.settings), study.bench.material
-    most = max(study.settings.labels, key=lambda label: len(material.draw(label, 0).rows))
+    protocol, most = _judging(study.settings), study.most_labels
     found: dict[str, dict[str, Cell]] = {}
     for cell in study.cells:
         if cell.needs in encoders and (cell.protocol, cell.labels) == (protocol, most):

@@ -8,11 +8,8 @@ import numpy as np
 from selfstudy.study._findings import OutsideBudget
 from selfstudy.study._record import Row, StudyRecord
 
-TOLERANCE = {
-    "seconds": 0.2,
-    "epochs": 0.01,
-    "images_seen": 0.01,
-}  # machines vary by a fifth; a count is met but for a batch
+# Machines vary by a fifth; a count is met but for a batch.
+TOLERANCE = {"seconds": 0.2, "epochs": 0.01, "images_seen": 0.01}
 LENGTHS = ("epochs", "images_seen")
 
 
@@ -32,8 +29,7 @@ def outside_budget(record: StudyRecord) -> list[OutsideBudget]:
 
 def _had(record: StudyRecord, row: Row, kind: str) -> float | None:
     """Seconds, epochs of the whole set or images of a run of the row, the mean over its runs; None if that is the budget's."""
-    runs = [runs for key, runs in record.trials.items() if key[:2] == (row.entry, row.unlabelled)]
-    cards = [card for trials in runs for path in trials.values() if (card := record.run_card(path))["status"] == "done"]
+    cards = [card for card in record.trial_cards(row) if card["status"] == "done"]
     if kind == "seconds":
         return float(np.mean([float(str(card["seconds"])) for card in cards])) if cards else None
     own = _own_lengths(record, row)

@@ -65,8 +65,7 @@ def costs(record: StudyRecord) -> list[Cost]:
     """What every row with results took, all trials of its settings with it."""
     found = []
     for row in record.rows:
-        runs = [runs for key, runs in record.trials.items() if key[:2] == (row.entry, row.unlabelled)]
-        cards = [record.run_card(path) for trials in runs for path in trials.values()]
+        cards = record.trial_cards(row)
         pretraining = [float(str(card["seconds"])) for card in cards if card["status"] in ("done", "collapsed")]
         cells = record.table[record.of(row)].drop_duplicates("cell")
         evaluation = float(cells["seconds"].sum())

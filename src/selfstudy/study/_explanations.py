@@ -94,7 +94,7 @@ def _rows(study: Study) -> Iterator[_Row]:
         cell for cell in study.cells if cell.hash in study.outcomes and study.outcomes[cell.hash].status != "failed"
     ]
     encoders = {(cell.entry, cell.unlabelled, cell.seed, cell.trial): cell for cell in done if cell.kind == "pretrain"}
-    most = max(study.settings.labels, key=lambda label: len(study.bench.material.draw(label, 0).rows))
+    most = study.most_labels
     for entry in study.settings.entries:
         own = [
             cell for cell in done if cell.kind == "evaluate" and cell.entry == entry.name and cell.method != "majority"

@@ -297,6 +297,11 @@ class StudyRecord:
         """The run.json of a run folder."""
         return read_json(path / "run.json")
 
+    def trial_cards(self, row: "Row") -> list[dict[str, object]]:
+        """The run.json of every pretraining of a row: all seeds, all trials."""
+        runs = [trials for key, trials in self.trials.items() if key[:2] == (row.entry, row.unlabelled)]
+        return [self.run_card(path) for trials in runs for path in trials.values()]
+
     def metrics(self, path: Path) -> pd.DataFrame:
         """The training curves of a run folder, one row per logged step; empty if nothing was logged."""
         log = path / "metrics.jsonl"

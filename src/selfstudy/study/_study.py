@@ -9,7 +9,7 @@ from selfstudy.study import tuning
 from selfstudy.study.cell import Bench, Outcome
 from selfstudy.study.plan import Cell
 from selfstudy.study.rates import Rates
-from selfstudy.study.settings import StudySettings
+from selfstudy.study.settings import Label, StudySettings
 
 
 @dataclass
@@ -27,6 +27,11 @@ class Study:
     @property
     def progress(self) -> Progress:
         return self.bench.progress
+
+    @property
+    def most_labels(self) -> Label:
+        """The label count that knows the most labels."""
+        return max(self.settings.labels, key=lambda label: len(self.bench.material.draw(label, 0).rows))
 
     def results_of(self, cells: Sequence[Cell]) -> list[Cell]:
         """Of these cells the evaluations that are results: where a row has several trials, those of the best."""

@@ -190,9 +190,8 @@ class _Clock:
             case Untrained() | Published():
                 return self.encoder(cell).seconds
             case RunSettings() as run:
-                passes = 1 + len(
-                    self.bench.keep_at
-                )  # over the labelled images, by its end and by what it keeps on its way
+                # Over the labelled images: by its end, and by what it keeps on its way.
+                passes = 1 + len(self.bench.keep_at)
                 return run.training.steps * self._step(run) + passes * self.encoder(cell).seconds
             case Evaluation(config=TrainingSettings() as config):
                 return (
