@@ -26,7 +26,7 @@ TEACHER = (
     "The teacher of **distill** is no published one, since none could be fetched: timm's test_resnet, trained beforehand by SimCLR on the "
     "same 4,000 digits, as long as any row here (benchmarks/distill_teacher.py). Its seconds are without the teacher's training."
 )
-PAPER = {  # Gidaris et al. 2018, arXiv:1803.07728, §4.1: CIFAR-10
+PAPER = {  # Gidaris et al. 2018, arXiv:1803.07728, §3.1: CIFAR-10
     "rotation": 89.06, "rotation 8": 88.51, "rotation 0,180": 87.46, "rotation 90,270": 85.52,
 }  # fmt: skip
 
@@ -131,7 +131,7 @@ def _rotation(mean: pd.Series, spread: pd.Series) -> list[str]:
     lines = [
         "## Rotation: sets of angles", "",
         "The same budget and seeds as above, in the order found here. Beside them the paper's accuracy on CIFAR-10 (arXiv:1803.07728, "
-        "§4.1), whose order is 4, 8, then 2 angles.", "",
+        "§3.1), whose order is 4, 8, then 2 angles.", "",
         "| angles | linear, 1 label | linear, 10 labels | paper, CIFAR-10 |", "|---|---|---|---|",
     ]  # fmt: skip
     for name in found:

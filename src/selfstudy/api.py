@@ -62,6 +62,7 @@ class PretrainOptions(ReadingOptions, total=False):
     epochs: float
     warmup_epochs: float
     final_lr_factor: float
+    final_weight_decay_factor: float
     clip_norm: float
     precision: Literal["float32", "bfloat16"]
     held_out: float

@@ -50,13 +50,14 @@ class Recipe:
     lr_scaling: Literal["linear", "sqrt", "none"] = (
         "linear"  # lr is for a batch of 256 images and scaled to the actual one
     )
-    weight_decay: float
+    weight_decay: float  # at the start
     momentum: float = 0.9  # sgd, lars
     betas: tuple[float, float] = (0.9, 0.999)  # adamw
     batch_size: int
     epochs: int
     warmup_epochs: float
     final_lr_factor: float = 0.0  # the half cosine ends at this share of the peak
+    final_weight_decay_factor: float = 1.0  # half a cosine over the whole training ends at this multiple of the start
     clip_norm: float = 0.0  # largest norm of the whole gradient; 0 clips nothing
     backbone: str
     config: Mapping[str, object] = field(

@@ -1,5 +1,6 @@
 """One display for long work: a live line on a terminal, a plain line every so often elsewhere, nothing when quiet."""
 
+import copy
 import sys
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
 SECONDS_BETWEEN_LINES = 10.0  # often enough to see life, seldom enough for a log file of a night
 
@@ -44,13 +46,9 @@ class Progress:
     def __init__(
         self, *, quiet: bool = False, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._quiet = quiet
-        self._stream = stream or sys.stderr  # looked up now, not at import: standard streams may be redirected
-        self._clock = clock
+        # Standard streams are looked up now, not at import: they may be redirected.
+        self._display = _Display(quiet, stream or sys.stderr, clock)
         self._tasks: list[_Task] = []
-        self._last_line = clock()
-        self._live = not quiet and self._stream.isatty()
-        self._bars: Bars | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -59,46 +57,81 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._tasks.clear()
-        self._close()
+        self._display.close()
+
+    def lane(self) -> "Progress":
+        """Tasks of their own on the same display, for work that goes on beside other work."""
+        lane = copy.copy(self)
+        lane._tasks = []
+        return lane
 
     def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
         """Begin a task of `total` units, of which `done` were done in an earlier process."""
-        self._tasks.append(_Task(name, total, unit, done, self._clock(), done))
-        if self._live:
-            self._bars = self._bars or _open_bars(self._stream, self._clock)
-            self._bars.add_task(name, total=total, completed=done, note="")
+        self._tasks.append(_Task(name, total, unit, done, self._display.clock(), done))
+        self._display.open(self._tasks[-1])
 
     def update(self, done: int, note: str = "") -> None:
         """`done` units of the innermost task are done; `note` is shown beside them, such as the loss."""
-        task, now = self._tasks[-1], self._clock()
-        task.done = done
-        state = task.state(now) + (f", {note}" if note else "")
-        if self._bars is not None:
-            self._bars.update(self._bars.task_ids[-1], completed=done, note=state)
-        elif now - self._last_line >= SECONDS_BETWEEN_LINES:
-            self.say(f"{task.name}: {state}")
+        self._tasks[-1].done = done
+        self._display.show(self._tasks[-1], note)
 
     def finish(self, summary: str) -> None:
         """End the innermost task; `summary` stays on the screen unless it is empty."""
-        self._tasks.pop()
-        if self._bars is not None:
-            self._bars.remove_task(self._bars.task_ids[-1])
-            if not self._tasks:
-                self._close()
+        self._display.end(self._tasks.pop())
         if summary:
             self.say(summary)
 
     def say(self, text: str) -> None:
         """One lasting line, such as a row's first result."""
+        self._display.say(text)
+
+    def abandon(self) -> None:
+        """End all tasks of this lane, wherever they are: who worked on them is gone."""
+        while self._tasks:
+            self._display.end(self._tasks.pop())
+
+
+class _Display:
+    """The stream that all lanes share."""
+
+    def __init__(self, quiet: bool, stream: TextIO, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self._quiet, self._stream = quiet, stream
+        self._last_line = clock()
+        self._live = not quiet and stream.isatty()
+        self._bars: Bars | None = None
+        self._bar_of: dict[int, TaskID] = {}  # by the identity of a task
+
+    def open(self, task: _Task) -> None:
+        if self._live:
+            self._bars = self._bars or _open_bars(self._stream, self.clock)
+            self._bar_of[id(task)] = self._bars.add_task(task.name, total=task.total, completed=task.done, note="")
+
+    def show(self, task: _Task, note: str) -> None:
+        now = self.clock()
+        state = task.state(now) + (f", {note}" if note else "")
+        if self._bars is not None:
+            self._bars.update(self._bar_of[id(task)], completed=task.done, note=state)
+        elif now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self.say(f"{task.name}: {state}")
+
+    def end(self, task: _Task) -> None:
+        if self._bars is not None:
+            self._bars.remove_task(self._bar_of.pop(id(task)))
+            if not self._bar_of:
+                self.close()
+
+    def say(self, text: str) -> None:
         if self._quiet:
             return
-        self._last_line = self._clock()
+        self._last_line = self.clock()
         if self._bars is not None:
             self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             print(text, file=self._stream, flush=True)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        self._bar_of.clear()
         if self._bars is not None:
             self._bars.stop()
             self._bars = None

@@ -105,6 +105,32 @@ def test_a_terminal_gets_a_live_line_and_keeps_what_was_said(clock: Clock, termi
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is shown again after it was hidden
 
 
+def test_lanes_beside_each_other_keep_their_own_tasks(clock: Clock) -> None:
+    """Mutation: one stack of tasks for all, so that what one finishes is the other's."""
+    stream = io.StringIO()
+    with Progress(stream=stream, clock=clock) as progress:
+        first, second = progress.lane(), progress.lane()
+        first.start("simclr", 100, "images")
+        second.start("byol", 200, "images")
+        first.finish("simclr: done")
+        clock.now += SECONDS_BETWEEN_LINES
+        second.update(100)
+    assert stream.getvalue().splitlines() == ["simclr: done", "byol: 100 of 200 images, 10 images/s, 10 s left"]
+
+
+def test_lanes_share_one_terminal(clock: Clock, terminal: Terminal) -> None:
+    """One live display, gone once the last lane has ended. Mutation: it goes with the first."""
+    with Progress(stream=terminal, clock=clock) as progress:
+        first, second = progress.lane(), progress.lane()
+        first.start("simclr", 100, "images")
+        second.start("byol", 200, "images")
+        second.start("search", 3, "trials")
+        first.finish("")
+        assert "\x1b[?25h" not in terminal.getvalue()
+        second.abandon()
+        assert terminal.getvalue().count("\x1b[?25l") == terminal.getvalue().count("\x1b[?25h") == 1
+
+
 def test_a_terminal_is_restored_after_an_interruption(clock: Clock, terminal: Terminal) -> None:
     with pytest.raises(KeyboardInterrupt), Progress(stream=terminal, clock=clock) as progress:
         progress.start("simclr", 1_000, "images")

@@ -5,6 +5,7 @@ Each test names a mutation that fails it.
 
 import copy
 import math
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from selfstudy.images import ImageSet
 from selfstudy.methods.dino import DINO, Settings, cross_view, entropy, rising, scores, targets
 from selfstudy.rng import Rng
 from selfstudy.training.optimizer import build, set_rates
-from selfstudy.training.settings import Training
+from selfstudy.training.settings import Training, resolve
 from selfstudy.types import DataCard, Step, Views
 from selfstudy.views import papers
 from tests.reference.dino import dino as twin
@@ -176,6 +177,17 @@ class TestPlan:
     def test_local_size(self, side: int, size: int):
         """96 of 224, even, at least 8 and never more than the image. Mutation: rounding down; no floor."""
         assert papers.local_size(side, 96 / 224) == size
+
+    def test_weight_decay_rises_in_the_papers_recipe_alone(self):
+        """§3.2: a cosine from 0.04 to 0.4; biases and norms have none. Mutation: a factor that `Training` never gets."""
+        run = resolve("dino", {"recipe": "paper"}, replace(CARD, image_size=224), "test")
+        updates, found = build(made().param_groups(), run.training), {}
+        for progress in (0.0, 0.5, 1.0):
+            set_rates(updates, run.training, progress, epoch=0)
+            found[progress] = [group["weight_decay"] for group in updates.param_groups]
+        assert found == {0.0: [0.04, 0.0, 0.04], 0.5: pytest.approx([0.22, 0.0, 0.22]), 1.0: [0.4, 0.0, 0.4]}
+        assert "from 0.04 to 0.4" in run.origins["final_weight_decay_factor"]
+        assert resolve("dino", {}, CARD, "test").training.final_weight_decay_factor == 1.0
 
     def test_rising(self):
         """Mutation: a temperature that keeps rising, or starts at its end."""

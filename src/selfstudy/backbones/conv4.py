@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from selfstudy.backbones._convolutions import after_each, block
+from selfstudy.backbones._convolutions import after_each, block, greatest
 from selfstudy.backbones._normalise import Normalise
 from selfstudy.encoder import Backbone, BackboneSpec
 
@@ -32,7 +32,7 @@ class Conv4(Backbone):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.convolutions(self.normalise(images)).amax((2, 3))
+        return greatest(self.convolutions(self.normalise(images)))
 
     @property
     def layer_names(self) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Barlow Twins: make the correlation between two views' projections the identity matrix.
 
 Family  joint embedding by decorrelation, 2021
-Source  Zbontar, Jing, Misra, LeCun, Deny, ICML 2021, arXiv:2103.03230 (loss: Eq. 1 and 2; heads and training: §2.2;
-        views: App. A) and its reference code.
+Source  Zbontar, Jing, Misra, LeCun, Deny, ICML 2021, arXiv:2103.03230 (loss: §2.1, Eq. 1 and 2; views, heads
+        and training: §2.2) and its reference code.
 Scale   a sum over all D^2 entries, so it grows with D: D while nothing is learned, about 0.005 D^2 / N for independent noise
         on top. solo-learn multiplies by 0.1, and its rates are for that.
 Rows    N images. D = projection width.
@@ -33,7 +33,7 @@ VARIANCE_FLOOR = 1e-5  # BatchNorm's, which the reference code standardises with
 class Settings:
     hidden_dim: int = 8192  # width of the projector's two hidden layers
     out_dim: int = 8192  # D
-    redundancy_weight: float = 0.0051  # lambda, of the entries off the diagonal (reference code; paper §3: 0.005)
+    redundancy_weight: float = 0.0051  # lambda, of the entries off the diagonal (reference code; paper §2.2: 0.005)
     vector_lr_scale: float = 0.0048 / 0.2  # rate of biases and norms over that of weights, for LARS (paper §2.2)
     blur: bool = True  # solo-learn leaves it out for images of 32 px
 
@@ -74,7 +74,8 @@ class BarlowTwins(Method):
     )
     recipes = {
         "paper": Recipe(
-            source="paper §2.2 and reference code: LARS, learning rate 0.2 x batch / 256 (0.0048 for biases and norms), ResNet-50",
+            source="paper §2.2 and reference code: LARS, learning rate 0.2 x batch / 256 (0.0048 for biases and "
+            "norms), ResNet-50; weight decay: the code's (paper: 1.5e-6)",
             optimizer="lars", lr=0.2, weight_decay=1e-6, batch_size=2048, epochs=1000, warmup_epochs=10, final_lr_factor=0.001,
             backbone="resnet50",
         ),
@@ -91,7 +92,7 @@ class BarlowTwins(Method):
 
     @classmethod
     def chains(cls, config: Settings, data: DataCard) -> Mapping[str, Chain]:
-        first, second = papers.byol_first, papers.byol_second  # App. A: BYOL's
+        first, second = papers.byol_first, papers.byol_second  # §2.2: BYOL's
         return {"first": first(data.image_size, blur=config.blur), "second": second(data.image_size, blur=config.blur)}
 
     def __init__(self, make_backbone: MakeBackbone, data: DataCard, config: Settings) -> None:

@@ -31,7 +31,7 @@ from selfstudy.views import Chain, papers
 class Settings:
     hidden_dim: int = 4096  # width of the hidden layer of projector and predictor
     out_dim: int = 256  # D
-    momentum: float = 0.996  # of the teacher at the start; a cosine takes it to 1 (0.99 for 300 epochs, paper App. J)
+    momentum: float = 0.996  # of the teacher at the start; a cosine takes it to 1 (0.99 for 300 epochs, paper App. F)
 
 
 @in_float32
@@ -55,7 +55,7 @@ class BYOL(Method):
             optimizer="lars", lr=0.2, weight_decay=1.5e-6, batch_size=4096, epochs=1000, warmup_epochs=10, backbone="resnet50",
         ),
         "small": Recipe(
-            source="momentum: paper App. J (short training); optimiser and widths: benchmarks/digits.md",
+            source="momentum: paper App. F (300 epochs); optimiser and widths: benchmarks/digits.md",
             optimizer="adamw", lr=1e-3, weight_decay=1e-4, batch_size=256, epochs=200, warmup_epochs=10, backbone="resnet18",
             config={"momentum": 0.99, "hidden_dim": 1024},
         ),

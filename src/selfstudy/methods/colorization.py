@@ -1,7 +1,7 @@
 """Colorization: name the colours of an image that is seen in grey.
 
 Family  pretext, 2016
-Source  Zhang, Isola, Efros, ECCV 2016, arXiv:1603.08511 (soft bins: §2.2, Eq. 2; rebalancing: §2.2, Eq. 3-4; decoding:
+Source  Zhang, Isola, Efros, ECCV 2016, arXiv:1603.08511 (soft bins: §2.1, Eq. 2; rebalancing: §2.2, Eq. 3-4; decoding:
         §2.3), and its code.
 Scale   cross-entropy per pixel over Q bins of colour, of mean weight 1: log Q for equal scores, the entropy of the set's
         colours where only their frequencies are known. Soft targets keep it above their own entropy, at least 1.3.
@@ -96,14 +96,14 @@ class Colorization(Method):
     recipes = {
         "paper": Recipe(
             source=(
-                "paper §3 and its code: Adam, 3e-5 for 40 images, betas 0.9 and 0.99, 450,000 steps, which is 14 epochs of "
+                "its code: Adam, 3e-5 for 40 images, betas 0.9 and 0.99; about 450,000 steps, which is 14 epochs of "
                 "ImageNet; a cosine instead of its steps, ResNet-50 instead of its own network"
             ),
             optimizer="adamw", lr=3e-5, lr_scaling="none", weight_decay=1e-3, betas=(0.9, 0.99), batch_size=40, epochs=14,
             warmup_epochs=0, backbone="resnet50",
         ),
         "small": Recipe(
-            source="bins and weights: paper §2.2; optimiser and length: benchmarks/methods.md",
+            source="bins and weights: paper §2.1 and 2.2; optimiser and length: benchmarks/methods.md",
             optimizer="adamw", lr=1e-3, weight_decay=1e-4, batch_size=256, epochs=200, warmup_epochs=10, backbone="resnet18",
         ),
     }  # fmt: skip

@@ -1,9 +1,10 @@
 """Context: name the direction in which one patch of an image lies from another.
 
 Family  pretext, 2015
-Source  Doersch, Gupta, Efros, ICCV 2015, arXiv:1505.05192 (task, gaps and shortcuts: §3.1; fusion with BatchNorm: §3).
-        Grey images against the lens's fringes of colour, and the paper recipe: Kolesnikov, Zhai, Beyer, CVPR 2019,
-        arXiv:1901.09005, and its code (the paper itself replaces two of the three colours by noise).
+Source  Doersch, Gupta, Efros, ICCV 2015, arXiv:1505.05192 (task; gaps and jitter: its "avoiding trivial solutions";
+        fusion with BatchNorm: its implementation details). Grey images against the lens's fringes of colour, and the
+        paper recipe: Kolesnikov, Zhai, Beyer, CVPR 2019, arXiv:1901.09005, and its code (the paper itself replaces two
+        of the three colours by noise).
 Scale   mean cross-entropy over the 8 directions: log 8 at the start, 0 for a solved task.
 Rows    N images, 9 patches each on a 3 x 3 grid, 40 ordered pairs of adjacent ones. All pairs are used, in both
         directions, as in the paper's code: with a fixed anchor the second patch's own place would give the answer.

@@ -1,7 +1,7 @@
 """DCL: SimCLR whose positive pair is no longer among what it is compared with.
 
 Family  contrastive, 2022
-Source  Yeh, Hong, Hsu, Liu, Chen, LeCun, ECCV 2022, arXiv:2110.06848 (loss: Eq. 6; weighted form: the end of §3).
+Source  Yeh, Hong, Hsu, Liu, Chen, LeCun, ECCV 2022, arXiv:2110.06848 (loss: Eq. 6; weighted form: its DCLW).
 Scale   mean over the 2N anchors. Unlike SimCLR's it may be negative: it lies within 2 / temperature of log(2N - 2).
 Rows    N images; rows i and i + N of the embeddings are the two views of image i. D = projection width.
 Needs   at least two images in a batch; learns from smaller batches than SimCLR, and with more of them. No teacher, no state.

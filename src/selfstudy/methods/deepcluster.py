@@ -1,8 +1,8 @@
 """DeepCluster v2: predict the cluster that k-means found for the image among last epoch's embeddings.
 
 Family  clustering, 2020
-Source  Caron et al., NeurIPS 2020, arXiv:2006.09882 (the SwAV paper, which compares it), and its code. The first version
-        is Caron et al., ECCV 2018, arXiv:1807.05520.
+Source  Caron et al., NeurIPS 2020, arXiv:2006.09882 (the SwAV paper: §5.1 compares it, App. D describes it), and its
+        code. The first version is Caron et al., ECCV 2018, arXiv:1807.05520.
 Scale   mean over heads, views and the images that have a label, of the cross-entropy with it.
 Rows    N images, V views, the first two large; K prototypes (centroids) in each of H clusterings; D = projection width. Labels
         and embeddings are kept by the image's index in the set.
@@ -74,7 +74,8 @@ class DeepCluster(Method):
     )
     recipes = {
         "paper": Recipe(
-            source="SwAV's paper App. A and the code: LARS, learning rate 4.8 at 4,096 images, 10 warm-up epochs, cosine to 0.0048",
+            source="SwAV's paper App. A.1 and D.2 and the code: LARS, learning rate 4.8 at 4,096 images, 10 warm-up "
+            "epochs, cosine to 0.0048, ResNet-50",
             optimizer="lars", lr=0.3, weight_decay=1e-6, batch_size=4096, epochs=800, warmup_epochs=10, final_lr_factor=0.001,
             backbone="resnet50",
         ),

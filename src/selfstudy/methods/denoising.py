@@ -31,7 +31,7 @@ from selfstudy.views.noise import Noise
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     corruption: Literal["masking", "gaussian"] = "masking"
-    share: float = 0.25  # masking: of the pixels that turn black; the papers try 0.1 to 0.5
+    share: float = 0.25  # masking: of the pixels that turn black; 0.25 to 0.5 are common
     std: float = 0.3  # gaussian: where 1 is the span from black to white; 0.1 to 0.5 are common
     decoder_width: int = 128  # channels of the decoder's first and smallest grid
 

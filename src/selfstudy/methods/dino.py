@@ -1,8 +1,8 @@
 """DINO: sort crops of an image, small ones too, as a slowly moving teacher sorts its large crops.
 
 Family  self-distillation, 2021
-Source  Caron et al., ICCV 2021, arXiv:2104.14294 (loss: Eq. 1-4 and algorithm 1; head and training: §3.2 and App. C; crops:
-        §3.1 and App. E) and its reference code.
+Source  Caron et al., ICCV 2021, arXiv:2104.14294 (loss: Eq. 1-4 and algorithm 1; head: §3.1 and App. C; training: §3.2; crops:
+        §3.1) and its reference code.
 Scale   mean over pairs of different views of a cross-entropy over K prototypes: log K while nothing is sorted, and also once
         all targets are uniform; 0 once all images share one prototype. Only the targets' entropies tell.
 Rows    N images, V views (the two large ones first). K prototypes, D = width of the bottleneck before them.
@@ -110,10 +110,10 @@ class DINO(Method):
     )
     recipes = {
         "paper": Recipe(
-            source="paper §3.2 and App. C and reference code: AdamW, 5e-4 x batch / 256, ViT-S/16; weight decay stays at the 0.04 it "
-            "starts from there (ends at 0.4), and the norm of 3 clips the whole gradient instead of each weight's",
+            source="paper §3.2 and App. C and reference code: AdamW, 5e-4 x batch / 256, ViT-S/16; weight decay from 0.04 to "
+            "0.4 by a cosine; the norm of 3 clips the whole gradient instead of each weight's",
             optimizer="adamw", lr=5e-4, weight_decay=0.04, batch_size=1024, epochs=300, warmup_epochs=10, final_lr_factor=5e-4,
-            clip_norm=3.0, backbone="vit_small_patch16_224",
+            final_weight_decay_factor=10.0, clip_norm=3.0, backbone="vit_small_patch16_224",
         ),
         "small": Recipe(
             source="two large crops without blur: solo-learn's for CIFAR-10; the teacher's momentum and temperature: lightly's for CIFAR-10; "
@@ -135,7 +135,7 @@ class DINO(Method):
     @classmethod
     def chains(cls, config: Settings, data: DataCard) -> Mapping[str, Chain]:
         first, second = (make(data.image_size, blur=config.blur) for make in (papers.dino_first, papers.dino_second))
-        if config.num_local == 0:  # App. E: then the two large crops may be as small as 14 %
+        if config.num_local == 0:  # reference code: then the two large crops may be as small as 14 %
             first, second = (replace(chain, crop=replace(chain.crop, scale=(0.14, 1.0))) for chain in (first, second))
             return {"first": first, "second": second}
         size = papers.local_size(data.image_size, config.local_fraction)
@@ -212,7 +212,7 @@ class DINO(Method):
 
 
 def _head(backbone: Backbone, config: Settings) -> nn.Sequential:
-    """§3.2: without BatchNorm for transformers, which have none; the reference code puts it in for convolutional networks."""
+    """§3.1: without BatchNorm for transformers, which have none; the reference code puts it in for convolutional networks."""
     has_batch_norm = any(isinstance(module, _BatchNorm) for module in backbone.modules())
     head = heads.mlp(
         backbone.dim, config.hidden_dim, config.hidden_dim, config.bottleneck_dim, activation="gelu",

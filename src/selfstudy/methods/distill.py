@@ -1,8 +1,9 @@
 """distill: regress a large teacher's features from the backbone's: what the teacher learned, in an encoder that is small.
 
 Family  from a teacher, 2015
-Source  Romero et al., ICLR 2015, "FitNets", arXiv:1412.6550 (§2.2: features of a frozen teacher, regressed through an extra
-        layer); Beyer et al., CVPR 2022, arXiv:2106.05237 (teacher and student see the same view, and training is long).
+Source  Romero et al., ICLR 2015, "FitNets", arXiv:1412.6550 (its hints: features of a trained teacher, regressed
+        through an extra layer); Beyer et al., CVPR 2022, arXiv:2106.05237 (teacher and student see the same view, and
+        training is long).
 Scale   cosine: mean over images of 1 - cos, 0 to 2; squared: mean over images and dimensions of the squared error. Both
         are 0 for a perfect student and 1 for one that learned nothing, since each of the teacher's dimensions has zero
         mean and unit variance over the batch. Without that the common part of all features would be most of the match.
@@ -79,7 +80,7 @@ class Distill(Method):
     )
     recipes = {
         "paper": Recipe(
-            source="shared views and long training: Beyer et al. §3; they match classes, so rate, decay and batch are ours",
+            source="shared views, long training: Beyer et al.; they match classes, so rate, decay and batch are ours",
             optimizer="adamw", lr=1e-3, weight_decay=1e-4, batch_size=512, epochs=300, warmup_epochs=10, backbone="resnet50",
         ),
         "small": Recipe(

@@ -1,7 +1,7 @@
 """Exemplar: make every image a class of its own, known by its altered copies.
 
 Family  pretext, 2014 and 2019
-Source  classes: Dosovitskiy, Springenberg, Riedmiller, Brox, NeurIPS 2014 and PAMI 2016, arXiv:1406.6909, §3. Triplets:
+Source  classes: Dosovitskiy, Springenberg, Riedmiller, Brox, NeurIPS 2014 and PAMI 2016, arXiv:1406.6909. Triplets:
         Kolesnikov, Zhai, Beyer, CVPR 2019, arXiv:1901.09005, and its code; semi-hard negatives: Schroff, Kalenichenko,
         Philbin, CVPR 2015, arXiv:1503.03832, §3.2. That code normalises embeddings along the batch; here every row.
         Classes by cosine: Cao et al., NeurIPS 2020, arXiv:2006.14618 (parametric instance classification).
@@ -35,7 +35,7 @@ from selfstudy.views.flip import Flip
 from selfstudy.views.grey import Grey
 from selfstudy.views.jitter import Jitter
 
-MOST_CLASSES = 16_000  # Dosovitskiy et al. 2016, §4.3: best between 8,000 and 16,000, then near duplicates collide
+MOST_CLASSES = 16_000  # Dosovitskiy et al. 2016 vary it: best between 8,000 and 16,000, then near duplicates collide
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ class Exemplar(Method):
             config={"form": "triplet"},
         ),
         "small": Recipe(
-            source="classes and views: Dosovitskiy et al. 2014, §3; optimiser and length: benchmarks/methods.md",
+            source="classes and views: Dosovitskiy et al. 2014; optimiser and length: benchmarks/methods.md",
             optimizer="adamw", lr=1e-3, weight_decay=1e-4, batch_size=256, epochs=200, warmup_epochs=10, backbone="resnet18",
             config={"temperature": 0.1, "num_crops": 4, "out_dim": 128},
         ),
@@ -137,8 +137,9 @@ class Exemplar(Method):
         if config.form == "triplet":  # Kolesnikov et al., code: to_gray with 0.66, random crops
             grey = (Grey(p=0.66),) if data.channels == 3 else ()
             return {"base": Chain(size=data.image_size, crop=Crop(), steps=(Flip(p=0.5), *grey))}
-        # Dosovitskiy et al. §3: moved by a fifth, scaled by 0.7 to 1.4, turned by 20 degrees, hue by a tenth. Brightness and
-        # saturation (theirs 0.7 to 1.4) and contrast (theirs 0.5 to 2, along principal colours) as near as our jitter comes.
+        # Dosovitskiy et al.: moved by a fifth, scaled by 0.7 to 1.4, turned by 20 degrees, hue by a tenth. Brightness
+        # and saturation (theirs 0.7 to 1.4) and contrast (theirs 0.5 to 2, along principal colours) as near as our
+        # jitter comes.
         moved = Affine(degrees=20.0, translate=0.2, scale=(0.7, 1.4), shear=0.0)
         coloured = Jitter(p=1.0, brightness=0.3, contrast=0.5, saturation=0.3, hue=0.1)
         return {"base": papers.whole(data.image_size).with_steps((moved, coloured))}

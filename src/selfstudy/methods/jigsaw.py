@@ -1,8 +1,8 @@
 """Jigsaw: name the order in which the tiles of an image were put.
 
 Family  pretext, 2016 and 2018
-Source  Noroozi and Favaro, ECCV 2016, arXiv:1603.09246 (task and shortcuts: §3; permutations: algorithm 1).
-        Jigsaw++: Noroozi et al., CVPR 2018, arXiv:1805.00385, §3.1: set `replaced` to 2 and `num_permutations` to 701.
+Source  Noroozi and Favaro, ECCV 2016, arXiv:1603.09246 (task, shortcuts, permutations chosen one by one).
+        Jigsaw++: Noroozi et al., CVPR 2018, arXiv:1805.00385: set `replaced` to 2 and `num_permutations` to 701.
 Scale   mean cross-entropy: log P at the start, 0 for a solved task.
 Rows    N images, T tiles each (9, or 4 of a 2 x 2 grid), P permutations, which the method stores.
 Needs   tiles of 8 pixels with room to move: images of 27 pixels (18 for 2 x 2). Batches of two: the head has BatchNorm.
@@ -35,7 +35,7 @@ from selfstudy.views.grey import Grey
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     grid: Literal[2, 3] = 3  # tiles a side
-    num_permutations: int = 1000  # P; the paper's best of 10, 100 and 1,000
+    num_permutations: int = 1000  # P; the paper's features transfer better the more there are
     replaced: int = 0  # most tiles that come from another image: 0 to this many, equally often (jigsaw++: 2)
     hidden_dim: int = 4096  # width of the head's hidden layer
     dropout: float = 0.5  # share of the hidden layer's units that each image loses
@@ -88,13 +88,13 @@ class Jigsaw(Method):
     recipes = {
         "paper": Recipe(
             source=(
-                "paper §4: SGD, learning rate 0.01 for 256 images, 350,000 steps, which is 70 epochs of ImageNet; a cosine "
-                "instead of its steps, ResNet-50 with BatchNorm instead of its AlexNet"
+                "paper: SGD, learning rate 0.01 for 256 images, 350,000 steps, which is 70 epochs of ImageNet; a "
+                "cosine instead of its steps, ResNet-50 with BatchNorm instead of its AlexNet, whose usual weight decay"
             ),
             optimizer="sgd", lr=0.01, weight_decay=5e-4, batch_size=256, epochs=70, warmup_epochs=0, backbone="resnet50",
         ),
         "small": Recipe(
-            source="permutations: paper §4 (its second largest set); optimiser, widths and length: benchmarks/methods.md",
+            source="permutations: fewer than the paper's 1,000; optimiser, widths and length: benchmarks/methods.md",
             optimizer="adamw", lr=1e-3, weight_decay=1e-4, batch_size=256, epochs=200, warmup_epochs=10, backbone="resnet18",
             config={"num_permutations": 100, "hidden_dim": 1024},
         ),

@@ -1,8 +1,8 @@
 """LeJEPA: predict every view from the mean of the whole-size views, while all projections together stay a Gaussian cloud.
 
 Family  joint embedding by a prescribed distribution, 2025
-Source  Balestriero and LeCun 2025, arXiv:2511.08544 (SIGReg: §4; loss and training: §5), the authors' README (views, rates)
-        and their minimal example (MINIMAL.md: quadrature, small images).
+Source  Balestriero and LeCun 2025, arXiv:2511.08544 (SIGReg: §4; loss: §5.1; training: §6.1), the authors' README
+        (views, rates) and their minimal example (MINIMAL.md: quadrature, small images).
 Scale   (1 - lambda) times the mean squared distance to the mean view, plus lambda times the Epps-Pulley statistic, which is
         about 1 for a Gaussian and 0.40 N once collapsed. stable-pretraining adds lambda times it to the whole distance and
         pools the views, so its lambda is another.
@@ -37,7 +37,7 @@ class Settings:
     hidden_dim: int = 2048  # width of the projector's two hidden layers (MINIMAL.md)
     out_dim: int = 128  # D (MINIMAL.md's default; its example and small images take 16)
     num_directions: int = 1024  # M (README)
-    sigreg_weight: float = 0.05  # lambda, between 0 and 1; the paper explores 0.01 to 0.1
+    sigreg_weight: float = 0.05  # lambda, between 0 and 1; the paper's default (§6.1)
     num_views: int = 2  # whole-size views; their mean is what every view is drawn to (README)
     num_local: int = 6  # small crops (README); without any, the whole-size views are cut as MINIMAL.md cuts its four
     local_fraction: float = 98 / 224  # side of a small crop's picture over the image's (README)
@@ -95,7 +95,8 @@ class LeJEPA(Method):
     )
     recipes = {
         "paper": Recipe(
-            source="README: AdamW, 5e-4, weight decay 0.05 for transformers, end at 1/1000, 100 epochs of ImageNet; batch: MINIMAL.md",
+            source="README: AdamW, 5e-4, weight decay 0.05 for transformers, end at 1/1000, 100 epochs of ImageNet; "
+            "batch and warm-up: MINIMAL.md; ViT-L/14: paper §6.1",
             optimizer="adamw", lr=5e-4, lr_scaling="none", weight_decay=0.05, batch_size=256, epochs=100, warmup_epochs=1,
             final_lr_factor=0.001, backbone="vit_large_patch14_224",
         ),

@@ -103,7 +103,7 @@ def place_patches(backbone: nn.Module, grid: int) -> None:
 
 
 class _Block(nn.Module):
-    """A transformer block (§3, after ViT): attention and perceptron, each behind a LayerNorm and beside a short cut."""
+    """A transformer block (App. A.1, after ViT): attention and perceptron, each after a LayerNorm, with short cuts."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class Decoder(nn.Module):
         self.blocks = nn.Sequential(*(_Block(width, config.num_heads) for _ in range(config.decoder_depth)))
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPSILON)
         self.draw = nn.Linear(width, values)
-        for module in self.modules():  # App. A.1: Glorot's weights, no biases
+        for module in self.modules():  # App. A.1 and the code: Glorot's weights, biases of 0
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)

@@ -1,7 +1,7 @@
 """MoCo v3: predict a slowly moving encoder's projection of the other view, among those of the whole batch.
 
 Family  contrastive, 2021
-Source  Chen, Xie, He, ICCV 2021, arXiv:2104.02057 (loss: Alg. 1; heads and training: §4 and its code; patches: §4.2).
+Source  Chen, Xie, He, ICCV 2021, arXiv:2104.02057 (loss: Alg. 1; heads and training: §5 and its code; patches: §4.2).
 Scale   2 * temperature * the sum of both directions' cross-entropies, as in its code: its learning rates belong to that factor.
 Rows    N images, so N keys and N - 1 negatives a query. D = projection width.
 Needs   batches of many images, since the negatives come from the batch; a teacher. In a plain vision transformer the projection
@@ -86,7 +86,8 @@ class MoCoV3(Method):
     )
     recipes = {
         "paper": Recipe(
-            source="paper §4 and its code for ViT-S (12 heads there, 6 in timm's): AdamW, learning rate 1.5e-4 x batch / 256",
+            source="paper §5 and its code for ViT-S (12 heads there, 6 in timm's): AdamW, learning rate "
+            "1.5e-4 x batch / 256",
             optimizer="adamw", lr=1.5e-4, weight_decay=0.1, batch_size=4096, epochs=300, warmup_epochs=40,
             backbone="vit_small_patch16_224",
         ),

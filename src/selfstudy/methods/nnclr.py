@@ -2,7 +2,8 @@
 
 Family  contrastive, 2021
 Source  Dwibedi, Aytar, Tompson, Sermanet, Zisserman, ICCV 2021, arXiv:2104.14548 (loss: Eq. 3, with the predictor and both
-        directions; neighbour: Eq. 4; heads: §4.1; the queue takes one view: the paper's pseudo-code).
+        directions; neighbour: Eq. 4; heads and training: its implementation details; the queue takes one view: its
+        pseudo-code).
 Scale   mean over both directions and the N images, as in the paper.
 Rows    N images. K rows in the queue of earlier projections, the support set. D = projection width.
 Needs   no more rows in the queue than images, several images of every kind among them, and batches of many images, since
@@ -81,7 +82,8 @@ class NNCLR(Method):
     )
     recipes = {
         "paper": Recipe(
-            source="paper §4.1: LARS, learning rate 0.3 x batch / 256, 10 warm-up epochs, ResNet-50",
+            source="the paper's implementation details, as a configuration for VISSL has them: LARS, learning rate "
+            "0.3 x batch / 256, 10 warm-up epochs, ResNet-50",
             optimizer="lars", lr=0.3, weight_decay=1e-6, batch_size=4096, epochs=1000, warmup_epochs=10, backbone="resnet50",
         ),
         "small": Recipe(
@@ -106,7 +108,7 @@ class NNCLR(Method):
     def __init__(self, make_backbone: MakeBackbone, data: DataCard, config: Settings) -> None:
         super().__init__(make_backbone, data, config)
         self.backbone = make_backbone()
-        # §4.1: BatchNorm after every layer of the projector, after all but the last of the predictor.
+        # The paper: BatchNorm after every layer of the projector, after all but the last of the predictor.
         self.project = heads.mlp(
             self.backbone.dim, config.hidden_dim, config.hidden_dim, config.out_dim, last_norm="batch"
         )

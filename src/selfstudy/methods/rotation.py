@@ -1,7 +1,7 @@
 """Rotation: name the angle by which each image was turned.
 
 Family  pretext, 2018
-Source  Gidaris, Singh, Komodakis, ICLR 2018, arXiv:1803.07728 (task: §3; training on CIFAR-10 and the sets of angles: §4.1).
+Source  Gidaris, Singh, Komodakis, ICLR 2018, arXiv:1803.07728 (task: §2; CIFAR-10 and the sets of angles: §3.1).
         On CIFAR-10 the paper found 4 angles best, then 8, then 0 and 180, then 90 and 270 degrees.
 Scale   mean cross-entropy over all copies: log R at the start, 0 for a solved task.
 Rows    N images, R angles; the R copies of an image lie in dimension 1 and are all in the batch, as in the paper.
@@ -82,14 +82,14 @@ class Rotation(Method):
     recipes = {
         "paper": Recipe(
             source=(
-                "paper §4.1 and its code (CIFAR-10): SGD, learning rate 0.1 for 128 images; a cosine instead of its steps, "
-                "ResNet-18 instead of its network in network"
+                "the paper's code for CIFAR-10: SGD, learning rate 0.1 for 128 images, twice the paper's 100 epochs "
+                "(§3.1); a cosine instead of its steps, ResNet-18 instead of its network in network"
             ),
             optimizer="sgd", lr=0.1, lr_scaling="none", weight_decay=5e-4, batch_size=128, epochs=200, warmup_epochs=0,
             backbone="resnet18",
         ),
         "small": Recipe(
-            source="views and angles: paper §4.1 (CIFAR-10); optimiser and length: benchmarks/methods.md",
+            source="views: the code for CIFAR-10; angles: paper §3.1; optimiser and length: benchmarks/methods.md",
             optimizer="adamw", lr=1e-3, weight_decay=1e-4, batch_size=256, epochs=200, warmup_epochs=10, backbone="resnet18",
         ),
     }  # fmt: skip

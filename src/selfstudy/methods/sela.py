@@ -1,8 +1,8 @@
 """SeLa: predict labels that the network gave to the images itself, with clusters of equal size.
 
 Family  clustering, 2020
-Source  Asano, Rupprecht, Vedaldi, ICLR 2020, arXiv:1911.05371 (labels, transport, several heads: §3; training: §4), and its
-        code for the schedule of relabelling and for when labels have settled.
+Source  Asano, Rupprecht, Vedaldi, ICLR 2020, arXiv:1911.05371 (labels, transport, several heads), and its code for
+        training, for the schedule of relabelling and for when labels have settled.
 Scale   mean over heads and images of the cross-entropy with the label.
 Rows    N images in a batch; K prototypes (clusters) in each of H heads. Labels are kept by the image's index in the set.
 Needs   a set that stays as it is, of several images per cluster. No pairs of views, no negatives, no teacher.
@@ -61,7 +61,7 @@ def cross_entropy_of_heads(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def equal_labels(logits: Tensor, sharpness: float, tolerance: float, most_sweeps: int) -> Tensor:
-    """Int64 [N]: the classes of logits [N, K] under the condition that all K get equally many images (paper §3).
+    """Int64 [N]: the classes of logits [N, K] under the condition that all K get equally many images, as in the paper.
 
     Without the condition it is the argmax, under which one class may take all images and the loss is 0.
     """
@@ -83,12 +83,13 @@ class SeLa(Method):
     )
     recipes = {
         "paper": Recipe(
-            source="paper §4 and code, ImageNet: SGD 0.05, batch 256, 400 epochs; the code divides the rate by 10 every 150 epochs, here "
-            "a cosine",
+            source="its code for ImageNet: SGD 0.05, batch 256, 400 epochs; the code divides the rate by 10 every 150 "
+            "epochs, here a cosine",
             optimizer="sgd", lr=0.05, weight_decay=1e-5, batch_size=256, epochs=400, warmup_epochs=0, backbone="resnet50",
         ),
         "small": Recipe(
-            source="heads and schedule: paper §4 (CIFAR-10); clusters, a few times the classes, and optimiser: benchmarks/methods.md",
+            source="heads and schedule: its code for CIFAR; clusters, a few times the classes, and "
+            "optimiser: benchmarks/methods.md",
             optimizer="adamw", lr=1e-3, weight_decay=1e-4, batch_size=256, epochs=200, warmup_epochs=10, backbone="resnet18",
             config={"num_prototypes": 64, "schedule": "every_epoch"},
         ),

@@ -1,7 +1,8 @@
 """SimCLR: name each image's other view among all views of the batch.
 
 Family  contrastive, 2020
-Source  Chen, Kornblith, Norouzi, Hinton, ICML 2020, arXiv:2002.05709 (loss: Eq. 1; views: App. A; training: App. B).
+Source  Chen, Kornblith, Norouzi, Hinton, ICML 2020, arXiv:2002.05709 (loss: Eq. 1; views: App. A; training: §2.3
+        and App. B.1).
 Scale   mean over the 2N anchors, as in the paper; google-research/simclr reports twice this value.
 Rows    N images; rows i and i + N of the embeddings are the two views of image i. D = projection width.
 Needs   batches with many images, since the negatives come from the batch. No labels, no state, no teacher.
@@ -56,7 +57,7 @@ class SimCLR(Method):
     )
     recipes = {
         "paper": Recipe(
-            source="paper App. B.1 and B.8: LARS, learning rate 0.3 x batch / 256, 10 warm-up epochs, ResNet-50",
+            source="paper §2.3 and App. B.1: LARS, learning rate 0.3 x batch / 256, 10 warm-up epochs, ResNet-50",
             optimizer="lars", lr=0.3, weight_decay=1e-6, batch_size=4096, epochs=1000, warmup_epochs=10, backbone="resnet50",
         ),
         "small": Recipe(

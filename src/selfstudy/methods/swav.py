@@ -1,8 +1,8 @@
 """SwAV: predict the cluster of one view from another, with clusters that share the batch equally.
 
 Family  clustering, 2020
-Source  Caron et al., NeurIPS 2020, arXiv:2006.09882 (loss: Eq. 1 and 2; codes: §3.1; multi-crop: §3.2; training: §4 and
-        App. A), and its code for the queue and the frozen prototypes.
+Source  Caron et al., NeurIPS 2020, arXiv:2006.09882 (loss: Eq. 1 and 2; codes: §3.1; multi-crop: §3.2 and App. A.2;
+        training: App. A.1; queue: App. A.6), and its code.
 Scale   mean over the two views that give codes, the other views that predict them, and images; lightly's value.
 Rows    N images, V views of which the first two, the large ones, give codes. K prototypes, D = projection width.
 Needs   more prototypes than dimensions (with as many, an embedding equally near to all of them is the way out: the loss
@@ -27,7 +27,7 @@ from selfstudy.rng import Rng
 from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Tensors, Views
 from selfstudy.views import Chain, papers
 
-LOCAL_SHARE = 96 / 224  # side of a small crop as a share of a large one's (paper §4.2)
+LOCAL_SHARE = 96 / 224  # side of a small crop as a share of a large one's (paper App. A.2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Settings:
     epsilon: float = 0.05  # smoothness of the codes: smaller is harder
     sinkhorn_sweeps: int = 3
     num_local: int = 6  # small crops beside the two large ones
-    queue_size: int = 0  # embeddings of earlier batches that share in the codes (the code's 3,840 for batches of 256)
+    queue_size: int = 0  # embeddings of earlier batches that share in the codes (App. A.6: 3,840 for batches of 256)
     queue_from_epoch: int = 15  # before it the embeddings change too fast for old ones to be of use
     frozen_epochs: float = 1.0  # for which the prototypes stay as they began (313 steps of 4,096 images in the code)
     blur: bool = True
@@ -87,8 +87,8 @@ class SwAV(Method):
     )
     recipes = {
         "paper": Recipe(
-            source="paper App. A: LARS, learning rate 4.8 at 4,096 images, 10 warm-up epochs, cosine to 0.0048, ResNet-50; its LARS "
-            "also adapts and decays biases and norms",
+            source="paper App. A.1: LARS, learning rate 4.8 at 4,096 images, 10 warm-up epochs, cosine to 0.0048, "
+            "ResNet-50; its LARS also adapts and decays biases and norms",
             optimizer="lars", lr=0.3, weight_decay=1e-6, batch_size=4096, epochs=800, warmup_epochs=10, final_lr_factor=0.001,
             backbone="resnet50",
         ),

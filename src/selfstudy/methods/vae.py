@@ -1,8 +1,8 @@
 """Beta-VAE: draw the view again from a noisy code that tells as little as it can.
 
 Family  reconstruction, 2014 and 2017
-Source  Kingma and Welling, ICLR 2014, arXiv:1312.6114 (§2.3 and App. B: the code and its divergence); Higgins et al.,
-        ICLR 2017, "beta-VAE" (Eq. 4: the weight beta); active units: Burda et al. 2016, arXiv:1509.00519, §5.1.
+Source  Kingma and Welling, ICLR 2014, arXiv:1312.6114 (the code; its divergence: App. B); Higgins et al., ICLR 2017,
+        "beta-VAE" (Eq. 4: the weight beta); active units: Burda et al. 2016, arXiv:1509.00519.
 Scale   nats per image: the cross-entropy summed over pixels and channels, plus beta times the divergence summed over
         the code, both as means over images. An average over pixels would let the divergence win by hundreds to one.
 Rows    N images. H = the backbone's features; mean and log-variance of the code are linear maps of H, so H tells all that
@@ -28,7 +28,7 @@ from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Tensors, Vi
 from selfstudy.views import Chain, papers
 
 LARGEST_LOG_VARIANCE = 10.0  # either way: deviations from 1/150 to 150, beyond which exp soon overflows
-ACTIVE_VARIANCE = 0.01  # of a dimension's mean over images; Burda et al. §5.1
+ACTIVE_VARIANCE = 0.01  # of a dimension's mean over images; Burda et al. 2016
 
 
 @dataclass(frozen=True, kw_only=True)

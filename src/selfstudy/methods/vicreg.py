@@ -1,8 +1,8 @@
 """VICReg: draw two views' projections together while every column keeps its variance and tells something of its own.
 
 Family  joint embedding by decorrelation, 2022
-Source  Bardes, Ponce, LeCun, ICLR 2022, arXiv:2105.04906 (loss: Eq. 1-6; heads, views and training: §4) and its reference
-        code, whose scaling this is.
+Source  Bardes, Ponce, LeCun, ICLR 2022, arXiv:2105.04906 (loss: §4.1, Eq. 1-6; heads and training: §4.2; views: App. C)
+        and its reference code, whose scaling this is.
 Scale   25 times the invariance, 25 times the variance, once the covariance term: 24.75 once collapsed, 0 at best. The code
         averages the invariance over columns and halves the variance, which Eq. 5 and 6 do not; solo-learn does not halve.
 Rows    N images. D = projection width.
@@ -27,7 +27,7 @@ from selfstudy.rng import Rng
 from selfstudy.types import Batch, DataCard, Embedded, Output, Step, Tensors, Views
 from selfstudy.views import Chain, papers
 
-VARIANCE_FLOOR = 1e-4  # epsilon of Eq. 2 (paper §4.1): keeps the root's gradient finite for a constant column
+VARIANCE_FLOOR = 1e-4  # epsilon of Eq. 2 (paper §4.2): keeps the root's gradient finite for a constant column
 LEAST_DEVIATION = 1.0  # gamma of Eq. 1 (paper §4.1)
 
 
@@ -35,9 +35,9 @@ LEAST_DEVIATION = 1.0  # gamma of Eq. 1 (paper §4.1)
 class Settings:
     hidden_dim: int = 8192  # width of the expander's two hidden layers
     out_dim: int = 8192  # D
-    invariance_weight: float = 25.0  # lambda (paper §4.1), of a mean over columns
-    variance_weight: float = 25.0  # mu (paper §4.1)
-    covariance_weight: float = 1.0  # nu (paper §4.1)
+    invariance_weight: float = 25.0  # lambda (paper §4.2), of a mean over columns
+    variance_weight: float = 25.0  # mu (paper §4.2)
+    covariance_weight: float = 1.0  # nu (paper §4.2)
     halve_variance: bool = True  # as the reference code does; the paper's Eq. 6 and solo-learn add both views' terms
     small_views: bool = False  # solo-learn's views for 32 px instead of the paper's: milder crops and no blur
 

@@ -1,6 +1,6 @@
 """Spherical k-means: clusters of unit vectors by the cosine, the same ones on every run.
 
-Source  Dhillon and Modha 2001, "Concept decompositions for large sparse text data using clustering", §3; begun at random
+Source  Dhillon and Modha 2001, "Concept decompositions for large sparse text data using clustering"; begun at random
         points and with empty clusters left where they are, as DeepCluster v2's code has it.
 """
 

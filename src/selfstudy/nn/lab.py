@@ -12,7 +12,7 @@ from torch import Tensor
 from selfstudy.encoder import cie_root, lightness, linear_light
 from selfstudy.nn.precision import in_float32
 
-SPACING = 10.0  # of the bins; §2.2
+SPACING = 10.0  # of the bins; §2.1
 NEIGHBOURS, SIGMA = 10, 5.0  # bins that a colour is shared among, and the width of its Gaussian: the paper's code
 ANNEALING = 0.38  # temperature of the decoded mean; §2.3
 GREY_BELOW = 5.0  # an image without any |a| or |b| above it is grey: the paper's code

@@ -1,7 +1,7 @@
 """Sinkhorn's algorithm in the log domain: assign samples to prototypes so that every prototype gets its share.
 
 Source  Cuturi 2013, arXiv:1306.0895; as SwAV uses it (Caron et al. 2020, arXiv:2006.09882, §3.1: three sweeps, soft codes)
-        and as SeLa does (Asano et al. 2020, arXiv:1911.05371, §3: until it stands still, hard labels).
+        and as SeLa does (Asano et al. 2020, arXiv:1911.05371: until it stands still, hard labels).
 Rows    N samples, K prototypes. A sweep is a step for the prototypes, then one for the samples, so that whatever the
         number of sweeps each sample's masses sum to 1; the prototypes' shares are exact only in the limit.
 Why     exp(score / 0.05) overflows 16 bits and P ** 25 underflows 32; differences of logarithms do neither.

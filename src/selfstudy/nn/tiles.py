@@ -3,7 +3,7 @@
 What else would tell: edges that continue in the next tile (countered by gaps and jitter), brightness and contrast
 (countered by `standardise`), the lens's fringes of colour (countered by shifting the channels, and by grey images).
 N images, T tiles each, of t pixels a side. Sources: Doersch et al. 2015, arXiv:1505.05192, §3.1; Noroozi and Favaro 2016,
-arXiv:1603.09246, §3.3.
+arXiv:1603.09246.
 """
 
 from dataclasses import dataclass

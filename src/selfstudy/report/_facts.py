@@ -16,8 +16,8 @@ from selfstudy.study._summary import Summary
 
 MOST_LISTED = 40  # skipped files named on the page; splits.json names all
 OF_THE_STUDY_ALONE = (  # settings that decide which rows there are or where they are computed, not how they are measured
-    "name", "question", "data", "methods", "backbone", "unlabelled", "budget", "views", "max_hours", "device", "threads",
-    "on_collapse", "most_unreadable", "seeds",
+    "name", "question", "data", "methods", "backbone", "unlabelled", "budget", "views", "max_hours", "device", "workers",
+    "threads", "on_collapse", "most_unreadable", "seeds",
 )  # fmt: skip
 
 FIGURES = {  # that show what stands under a heading of `findings`
@@ -55,7 +55,7 @@ def gather(record: StudyRecord, summary: Summary) -> Facts:
     splits = read_json(record.folder / "splits.json")
     skipped = [(str(file["path"]), str(file["reason"])) for file in splits.get("skipped", [])]  # type: ignore[attr-defined]
     return Facts(
-        cost=_cost(cards),
+        cost=_cost(cards, int(str(record.settings.get("workers", 1)))),
         gaps=[_gap(gap) for gap in summary["missing"]],
         collapsed={
             card["row"]: "collapsed"
@@ -77,7 +77,7 @@ def gather(record: StudyRecord, summary: Summary) -> Facts:
     )
 
 
-def _cost(cards: Cards) -> list[Pair]:
+def _cost(cards: Cards, workers: int) -> list[Pair]:
     """What the sentences on the cost leave out."""
     facts = []
     memory = [float(str(card["peak_memory_mb"])) for card in cards.values() if card.get("peak_memory_mb")]
@@ -85,7 +85,8 @@ def _cost(cards: Cards) -> list[Pair]:
         facts.append(("Peak memory", f"{_names.count(max(memory))} MB"))
     machines = dict.fromkeys(_machine(card) for card in cards.values() if "device" in card)
     if machines:
-        facts.append(("Computed on", "; ".join(machines)))
+        beside = f", {workers} cells at a time, each so" if workers > 1 else ""
+        facts.append(("Computed on", "; ".join(machines) + beside))
     return facts
 
 

@@ -64,17 +64,24 @@ class Bench:
 
     def do(self, cell: Cell) -> Outcome:
         """Work on the cell to its end. A failure is an outcome; a disk that takes no more ends the study (RunError)."""
-        folder = self._folder(cell)
-        folder.mkdir(parents=True, exist_ok=True)
-        record = {**cell.to_json(), "device": str(self.device), "threads": torch.get_num_threads()}
-        files.write_json(folder / "cell.json", record)
+        self._write_card(cell)
         try:
             return self._pretrain(cell) if cell.kind == "pretrain" else self._evaluate(cell)
         except (RunError, MissingWeights, torch.OutOfMemoryError) as error:
             if isinstance(error.__cause__, OSError):
                 raise
-            files.write_json(folder / "cell.json", {**record, "status": "failed", "error": str(error)})
-            return Outcome("failed", error=str(error))
+            return self.fail(cell, str(error))
+
+    def fail(self, cell: Cell, error: str) -> Outcome:
+        """Record why the cell could not be done."""
+        self._write_card(cell, status="failed", error=error)
+        return Outcome("failed", error=error)
+
+    def _write_card(self, cell: Cell, **ending: str) -> None:
+        folder = self._folder(cell)
+        folder.mkdir(parents=True, exist_ok=True)
+        record = {**cell.to_json(), "device": str(self.device), "threads": torch.get_num_threads(), **ending}
+        files.write_json(folder / "cell.json", record)
 
     def _pretrain(self, cell: Cell) -> Outcome:
         folder = self._folder(cell)

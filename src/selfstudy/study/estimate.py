@@ -41,19 +41,20 @@ class Estimate:
 
     seconds: Mapping[str, float]  # by hash, in the order of the plan
     megabytes: float
+    workers: int  # at it beside each other, as if there were work for all of them to the end
 
     @property
     def total_seconds(self) -> float:
-        return sum(self.seconds.values())
+        return sum(self.seconds.values()) / self.workers
 
     def left(self, done: Mapping[str, Outcome], elapsed: float) -> float:
-        """Seconds of the cells that are not in `done`, at the pace of those that took `elapsed` seconds so far."""
-        left = sum(seconds for name, seconds in self.seconds.items() if name not in done)
+        """Seconds that the cells not in `done` will take, at the pace of those that took `elapsed` seconds so far."""
+        left = sum(seconds for name, seconds in self.seconds.items() if name not in done) / self.workers
         pace = (elapsed + TRUSTED_SECONDS) / (self.total_seconds - left + TRUSTED_SECONDS)
         return left * pace
 
 
-def estimate(cells: Sequence[Cell], found: Mapping[str, Outcome], bench: Bench) -> Estimate:
+def estimate(cells: Sequence[Cell], found: Mapping[str, Outcome], bench: Bench, workers: int) -> Estimate:
     """Time a few steps of everything of which something is left to do; nothing is written."""
     clock = _Clock(bench)
     seconds: dict[str, float] = {}
@@ -70,7 +71,7 @@ def estimate(cells: Sequence[Cell], found: Mapping[str, Outcome], bench: Bench) 
             num_bytes = CELL_BYTES + WEIGHT_BYTES * clock.encoder(cell).num_weights
         megabytes += num_bytes / 1e6
     bench.progress.finish("")
-    return Estimate(seconds, megabytes)
+    return Estimate(seconds, megabytes, workers)
 
 
 def describe(
@@ -80,9 +81,13 @@ def describe(
     material = bench.material
     done = f", {len(found)} of them done before" if found else ""
     counts, *others = announcements(settings, material)
+    threads = torch.get_num_threads()
+    beside = f" with {threads} thread{'s' * (threads > 1)}" + f" for each of {cost.workers} workers" * (
+        cost.workers > 1
+    )
     cost_line = (
         f"{len(settings.entries)} rows, {len({cell.hash for cell in cells})} cells{done}; about {duration(cost.total_seconds)} "
-        f"on {bench.device} with {torch.get_num_threads()} threads, {cost.megabytes:.0f} MB on the disk"
+        f"on {bench.device}{beside}, {cost.megabytes:.0f} MB on the disk"
     )
     lines = [f"{settings.name}: {counts}", cost_line, *_searched(settings), *_lengths(settings, cells), *others]
     lines += _changed_backbones(cells, material.pool.image_size)

@@ -30,7 +30,8 @@ Rate = Callable[[str, str, RunSettings], float]  # images per second; by hash of
 STEMS = ("small", "imagenet")
 PRETRAINED = "pretrained"  # the row of published weights
 NOT_THE_RATE = (  # settings that make no step faster or slower
-    "lr", "weight_decay", "images_seen", "epochs", "warmup_epochs", "final_lr_factor", "on_collapse", "seed",
+    "lr", "weight_decay", "images_seen", "epochs", "warmup_epochs", "final_lr_factor", "final_weight_decay_factor",
+    "on_collapse", "seed",
 )  # fmt: skip
 
 

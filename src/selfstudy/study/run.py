@@ -2,11 +2,9 @@
 
 import json
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -14,23 +12,22 @@ from filelock import FileLock, Timeout
 
 from selfstudy import config, files
 from selfstudy.errors import RunError, UserError
-from selfstudy.progress import Progress, duration
-from selfstudy.study import results, tuning
+from selfstudy.progress import Progress
+from selfstudy.study import tuning
 from selfstudy.study._along import keep_at, score_along
 from selfstudy.study._explanations import explain
 from selfstudy.study._record import StudyRecord
 from selfstudy.study._study import Study
-from selfstudy.study._trials import FILE as TRIALS
-from selfstudy.study.cell import Bench, Outcome, Status
+from selfstudy.study._units import do
+from selfstudy.study._work import work, write_table
+from selfstudy.study.cell import Bench, Status
 from selfstudy.study.estimate import Estimate, describe, estimate
 from selfstudy.study.material import decide_metric, gather, saved_split
-from selfstudy.study.plan import Cell, plan
+from selfstudy.study.plan import plan
 from selfstudy.study.rates import Rates
 from selfstudy.study.settings import StudySettings, validate
 from selfstudy.study.thumbnails import write_thumbnails
-from selfstudy.training import RunSettings, default_device
-
-SECONDS_BETWEEN_TABLES = 5.0
+from selfstudy.training import default_device
 
 
 @dataclass(frozen=True)
@@ -61,14 +58,15 @@ def run(settings: StudySettings, folder: Path, *, progress: Progress, yes: bool 
     with _alone(folder):
         study = prepare(settings, folder, progress)
         already = len(study.outcomes)
-        cost = announce(study)
-        _agree(study, cost, yes)
-        _write_plan(study)
-        score_along(study)
-        try:
-            _work(study, cost)
-        finally:  # also when it is interrupted: what is done is seen
-            _write_table(study)
+        with _threads_shared_out(settings):
+            cost = announce(study)
+            _agree(study, cost, yes)
+            _write_plan(study)
+            score_along(study)
+            try:
+                work(study, cost)
+            finally:  # also when it is interrupted: what is done is seen
+                write_table(study)
         _write_damage(study)
         _add_maps(study)
         write_thumbnails(folder, study.bench.material.images)
@@ -81,7 +79,8 @@ def dry_run(settings: StudySettings, folder: Path, *, progress: Progress) -> Stu
     """Print the settings after defaults and what the study would cost; write nothing."""
     study = prepare(settings, folder, progress)
     progress.say(study.settings.write())
-    announce(study)
+    with _threads_shared_out(settings):
+        announce(study)
     return study
 
 
@@ -95,7 +94,7 @@ def run_cell(folder: Path, name: str, *, progress: Progress) -> Status:
         )
     cell = by_hash[name]
     for wanted in [*([by_hash[cell.needs]] if cell.needs else []), cell]:
-        outcome = _do(study, wanted)
+        outcome = do(study, wanted)
         if outcome.status == "failed":
             raise RunError(f"the cell {wanted.hash} failed: {outcome.error}")
     return outcome.status
@@ -119,14 +118,15 @@ def prepare(settings: StudySettings, folder: Path, progress: Progress) -> Study:
     device = default_device() if settings.device == "best" else torch.device(settings.device)
     bench = Bench(folder, material, device, progress, keep_at(settings))
     rates = Rates(folder, material.pool, device, progress)
-    cells = plan(settings, material, rates)
+    with _threads_shared_out(settings):
+        cells = plan(settings, material, rates)
     found = {cell.hash: outcome for cell in cells if (outcome := bench.found(cell))}
     return Study(settings, folder, cells, bench, rates, tuning.Evaluations(folder, settings.metric), found)
 
 
 def announce(study: Study) -> Estimate:
     """Print what is to be done, and measure what it will cost."""
-    cost = estimate(study.cells, study.outcomes, study.bench)
+    cost = estimate(study.cells, study.outcomes, study.bench, study.settings.workers)
     for text in describe(study.settings, study.cells, study.outcomes, cost, study.bench):
         study.progress.say(text)
     return cost
@@ -168,83 +168,6 @@ def _write_damage(study: Study) -> None:
     files.write_json(study.folder / "splits.json", record)
 
 
-def _work(study: Study, cost: Estimate) -> None:
-    """Do what is left, group by group: an encoder with its evaluations, or one label count of a row without one."""
-    if len(study.outcomes) < len({cell.hash for cell in study.cells}):
-        metric = study.settings.metric
-        study.progress.say(f"Each line: {metric} on the test images by labels, the mean over draws of the labels")
-    began = time.monotonic()
-    for _, cells in groupby(study.cells, key=_group):
-        group, started = list(cells), time.monotonic()
-        if all(cell.hash in study.outcomes for cell in group):
-            continue
-        for _, trial in groupby(group, key=lambda cell: cell.trial):
-            _work_on_trial(study, list(trial))
-        line = results.line(study.settings, _shown(study, group), study.outcomes, time.monotonic() - started)
-        remaining = cost.left(study.outcomes, time.monotonic() - began)
-        study.progress.say(line + (f" (about {duration(remaining)} left)" if remaining >= 1 else ""))
-
-
-def _work_on_trial(study: Study, cells: Sequence[Cell]) -> None:
-    """An encoder with its evaluations, and a line of its own where its row has several."""
-    left, started = [cell for cell in cells if cell.hash not in study.outcomes], time.monotonic()
-    if not left:
-        return
-    _work_on(study, left)
-    score_along(study)
-    _write_table(study)
-    if study.settings.tune and isinstance(cells[0].work, RunSettings):
-        outcome = study.outcomes[cells[0].hash]
-        study.progress.say(results.trial_line(study.settings, cells[0], outcome, time.monotonic() - started))
-
-
-def _shown(study: Study, group: Sequence[Cell]) -> Sequence[Cell]:
-    """What the line of a group is about: of several trials the results, with the encoders that they are of."""
-    if not any(cell.trial for cell in group):
-        return group
-    found = study.results_of(group)
-    needed = {cell.needs for cell in found}
-    return [*(cell for cell in group if cell.kind == "pretrain" and cell.hash in needed), *found] or group
-
-
-def _work_on(study: Study, cells: Sequence[Cell]) -> None:
-    written = time.monotonic()
-    for cell in cells:
-        encoder = study.outcomes.get(cell.needs)
-        if encoder is not None and encoder.status == "failed":
-            study.outcomes[cell.hash] = Outcome("failed", error=f"its encoder failed: {encoder.error}")
-        else:
-            study.outcomes[cell.hash] = _do(study, cell)
-        if time.monotonic() - written > SECONDS_BETWEEN_TABLES:
-            _write_table(study)
-            written = time.monotonic()
-
-
-def _do(study: Study, cell: Cell) -> Outcome:
-    """Where another process is at the same cell: wait for it, and take what it made."""
-    locks = study.folder / ".locks"
-    locks.mkdir(exist_ok=True)
-    with FileLock(locks / cell.hash):
-        found = study.bench.found(cell)
-        if found is None:
-            tuning.take_over(study.folder / "cells", cell)
-            found = study.bench.do(cell)
-        return found
-
-
-def _group(cell: Cell) -> tuple[object, ...]:
-    return cell.round, cell.entry, cell.unlabelled, cell.labels if cell.method == "supervised" else ""
-
-
-def _write_table(study: Study) -> None:
-    """results.csv, and where settings are searched trials.csv."""
-    found = results.table(study.settings, study.results_of(study.cells), study.outcomes)
-    files.write_text(study.folder / "results.csv", found)
-    if study.settings.tune:
-        trials = tuning.table(study.settings, study.cells, study.outcomes, study.evaluations)
-        files.write_text(study.folder / TRIALS, trials)
-
-
 def _add_maps(study: Study) -> None:
     """A map of the test images for the encoder of each row that the report shows."""
     shown = {path.name for path in StudyRecord.read(study.folder).runs.values()}
@@ -267,6 +190,18 @@ def _claim(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the folder {folder} cannot be made: {error.strerror}") from None
+
+
+@contextmanager
+def _threads_shared_out(settings: StudySettings) -> Iterator[None]:
+    """As many threads as each worker will have, so that what is timed here is what they will take."""
+    before = torch.get_num_threads()
+    if not settings.threads:
+        torch.set_num_threads(max(1, before // settings.workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -22,11 +22,12 @@ class Training:
 
     optimizer: Literal["sgd", "adamw", "lars"]
     lr: float  # peak
-    weight_decay: float
+    weight_decay: float  # at the start
     momentum: float  # sgd, lars
     betas: tuple[float, float]  # adamw
     warmup: float  # share of the steps
     final_lr_factor: float
+    final_weight_decay_factor: float = 1.0  # 1 keeps it as it is
     clip_norm: float  # 0 clips nothing
     batch_size: int
     steps: int
@@ -60,6 +61,7 @@ class RunSettings:
     warmup_epochs: float
     epochs: float
     final_lr_factor: float
+    final_weight_decay_factor: float
     clip_norm: float
     precision: Precision
     held_out: float  # share of the images kept aside for the validation loss
@@ -73,9 +75,9 @@ class RunSettings:
         return Training(
             optimizer=self.optimizer, lr=self.lr * scale, weight_decay=self.weight_decay, momentum=self.momentum,
             betas=self.betas, warmup=min(1.0, self.warmup_epochs / self.epochs) if self.epochs else 0.0,
-            final_lr_factor=self.final_lr_factor, clip_norm=self.clip_norm, batch_size=self.batch_size,
-            steps=self.images_seen // self.batch_size, chunk_size=self.chunk_size, precision=self.precision,
-            on_collapse=self.on_collapse,
+            final_lr_factor=self.final_lr_factor, final_weight_decay_factor=self.final_weight_decay_factor,
+            clip_norm=self.clip_norm, batch_size=self.batch_size, steps=self.images_seen // self.batch_size,
+            chunk_size=self.chunk_size, precision=self.precision, on_collapse=self.on_collapse,
         )  # fmt: skip
 
     def chains(self) -> dict[str, Chain]:
@@ -101,6 +103,7 @@ _DEFAULTS: Mapping[str, object] = {
     "stem": "small", "init": "", "chunk_size": 0, "precision": "float32", "held_out": 0.05, "on_collapse": "stop", "seed": 0,
 }  # fmt: skip
 SMALL_STEM_UP_TO = 64  # pixels a side: above it ResNets keep their ImageNet stem, as TinyImageNet's users do
+_NOT_NEGATIVE = ("lr", "weight_decay", "momentum", "final_lr_factor", "final_weight_decay_factor", "clip_norm")
 _FROM_DATA = ("image_size", "channels", "origins", "config", "method")
 
 
@@ -266,5 +269,9 @@ def _check(kind: type[Method], method_config: object, settings: RunSettings, dat
         )
     if not 0 <= settings.held_out < 0.5:
         raise UserError(f"{place}: held_out is {settings.held_out}, but must be at least 0 and below 0.5")
+    for name in _NOT_NEGATIVE:
+        value = getattr(settings, name)
+        if not 0 <= value < float("inf"):
+            raise UserError(f"{place}: {name} is {value}, but must be a finite number of 0 or more")
     if not settings.chunk_size >= 0:
         raise UserError(f"{place}: chunk_size is {settings.chunk_size}, but must be 0 (the whole batch) or more")

@@ -3,7 +3,8 @@
 Source  Bergstra, Bengio, JMLR 2012: at equal cost random trials find better settings than a grid.
 Fair    a trial follows from its number and from the rate that it varies: it is the same whatever the row, its seed and its
         labels, and more trials begin with the fewer. Trial 0 varies nothing: it is the recipe with what the user has set.
-Range   a rate that the user has set is the centre that the others lie around; a weight decay is drawn anew, whatever was set.
+Range   a rate that the user has set is the centre that the others lie around; a weight decay is drawn anew, whatever was set
+        (the one at the start: its factor at the end stays the recipe's).
 """
 
 from dataclasses import replace

@@ -39,7 +39,7 @@ def cifar_simclr(size: int) -> Chain:
 
 
 def moco_v2(size: int, *, blur: bool = True) -> Chain:
-    """MoCo v2, arXiv:2003.04297, §3: crops of at least a fifth. SimSiam, arXiv:2011.10566, takes the same."""
+    """MoCo v2, arXiv:2003.04297, §3: crops of at least a fifth. SimSiam, arXiv:2011.10566, App. A, takes the same."""
     return Chain(
         size=size,
         crop=Crop(scale=(0.2, 1.0)),
@@ -68,12 +68,12 @@ def vicreg(size: int) -> Chain:
 
 
 def swav_local(size: int) -> Chain:
-    """SwAV's small crops, arXiv:2006.09882, §3.3 and its code: 5 to 14 % of the image, with SimCLR's colours."""
+    """SwAV's small crops, arXiv:2006.09882, §3.2, App. A.2 and its code: 5 to 14 % of the image, with SimCLR's colours."""
     return replace(simclr(size), crop=Crop(scale=(0.05, 0.14)))
 
 
 def swav_global(size: int, *, blur: bool = True) -> Chain:
-    """SwAV's large crops, arXiv:2006.09882, §3.3 and its code: 14 to 100 % of the image, with SimCLR's colours."""
+    """SwAV's large crops, arXiv:2006.09882, §3.2, App. A.2 and its code: 14 to 100 % of the image, with SimCLR's colours."""
     return replace(simclr(size, blur=blur), crop=Crop(scale=(0.14, 1.0)))
 
 
@@ -101,7 +101,7 @@ def local_size(image_size: int, fraction: float) -> int:
 
 
 def mae(size: int) -> Chain:
-    """MAE, arXiv:2111.06377, App. A.1: a bicubic crop of at least a fifth, and flips."""
+    """MAE, arXiv:2111.06377, table 8 (random resized crops) and its code: bicubic, of at least a fifth, and flips."""
     return Chain(size=size, crop=Crop(scale=(0.2, 1.0), interpolation="bicubic"), steps=(Flip(p=0.5),))
 
 
