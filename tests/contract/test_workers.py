@@ -130,6 +130,6 @@ def test_an_answer_that_was_cut_is_none(answers: Answers) -> None:
 
 
 def test_two_workers_are_estimated_to_take_half_as_long() -> None:
-    cost = Estimate({"a": 100.0, "b": 200.0}, 0.0)
+    cost = Estimate({"a": 100.0, "b": 200.0}, 0.0, workers=2)
     assert cost.total_seconds == 150.0
     assert cost.left({}, 0.0) == 150.0

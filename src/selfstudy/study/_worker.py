@@ -50,7 +50,7 @@ class _Answers(Progress):
 
 def main(folder: Path) -> None:
     answers = _Answers(_own_output())
-    # A terminal sends an interruption to all its processes; whether this one stops is for the study to say.
+    # Windows sends a terminal's interruption to all its processes; whether this one stops is for the study to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
     orders, busy = queue.SimpleQueue[list[str] | None](), threading.Event()

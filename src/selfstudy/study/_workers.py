@@ -90,6 +90,7 @@ def _start(study: Study, threads: int, messages: "queue.SimpleQueue[Message]") -
     command = [sys.executable, "-m", "selfstudy.study._worker", str(study.folder.resolve())]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
+        start_new_session=True,  # a terminal's interruption is for the study; Windows has no sessions and passes over this
         env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))},
     )  # fmt: skip
     worker = _Worker(process, study.progress.lane())
