@@ -115,7 +115,7 @@ def _left_out(measured: list[str]) -> str:
         pd.read_csv(HERE.parent / "tests" / "learns" / "gains.csv").groupby("method")[["untrained", "trained"]].mean()
     )
     said = {
-        "colorization": "has no row, since digits have no colours; on the coloured shapes of its gate",
+        "colorization": "has no row, since digits have no colours; on the shapes of its gate, of which its encoder sees the lightness,",
     }
     return " ".join(
         f"**{name}** {why} (tests/learns, ten labels, three seeds) it goes from {100 * gains.untrained[name]:.1f} points untrained to "

@@ -194,9 +194,11 @@ class TestHeads:
         normed = heads.mlp(4, 8, 8, 3, last_norm="batch_no_affine")
         assert normed[-2].bias is None and not normed[-1].affine and len(normed) == 8
 
+    @pytest.mark.parametrize("width", [1, 12, 16, 32])
     @pytest.mark.parametrize("size", [8, 9, 28, 32, 33, 96])
-    def test_decoder_makes_any_size(self, size: int):
-        drawn = ConvolutionalDecoder(16, 3, size, width=32)(torch.randn(2, 16))
+    def test_decoder_makes_any_size(self, size: int, width: int):
+        """Mutation: no stage narrower than 16, not even after a grid that is."""
+        drawn = ConvolutionalDecoder(16, 3, size, width)(torch.randn(2, 16))
         assert drawn.shape == (2, 3, size, size)
         assert drawn.min() >= 0 and drawn.max() <= 1
 

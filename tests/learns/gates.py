@@ -21,16 +21,19 @@ import timm
 import torch
 
 from selfstudy import catalog, config
+from selfstudy.encoder import Encoder
 from selfstudy.evaluation import Protocol, Task, features
-from selfstudy.images import ImageSet, draw_labels, load, split
+from selfstudy.images import ImageSet, draw_labels, feed_for, load, split
 from selfstudy.method import Method
 from selfstudy.progress import Progress
 from selfstudy.rng import Rng
-from selfstudy.training import pretrain, resolve, untrained
+from selfstudy.training import RunSettings, pretrain, resolve
+from selfstudy.training.pretrain import build_method
 
 HERE = Path(__file__).parent
 CPU = torch.device("cpu")
 SEEDS = (0, 1, 2)
+PIXELS = 28  # a side of the images, but where gates.yaml says otherwise
 FIFTHS = 5  # days until every method had its turn
 SHARE = 1 / 3  # of the smallest gain of the seeds: a method that stopped learning fails, one with bad luck does not
 
@@ -83,12 +86,14 @@ def is_due(method: str) -> bool:
 
 
 def file_of(method: str) -> str:
-    """The first digits of the hash of a method's file, comments and the words at its top apart."""
+    """The first digits of the hash of a method's file, without its words: comments, docstrings, sources of recipes."""
     path = Path(catalog.__file__).parent / "methods" / f"{method}.py"
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    tree.body = [
-        part for part in tree.body if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
-    ]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value.value = ""
+        elif isinstance(node, ast.keyword) and node.arg == "source":
+            node.value = ast.Constant("")
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
 
 
@@ -105,12 +110,12 @@ def settings_of(method: str) -> Mapping[str, object]:
 
 
 def gate_of(method: str) -> Mapping[str, object]:
-    """The same in seconds: on the smaller of the CPU encoders, but where a method needs one of its own."""
+    """The same in seconds: on the smaller of the CPU encoders, but where a method needs one of its own. `image_size` is the digits'."""
     settings = settings_of(method)
     own = config.read_yaml(HERE / "gates.yaml")["gates"]
     assert isinstance(own, Mapping)
     backbone = "conv3" if settings["backbone"] == "conv4" else settings["backbone"]
-    return {**settings, "backbone": backbone, **own.get(method, {})}
+    return {**settings, "backbone": backbone, "image_size": PIXELS, **own.get(method, {})}
 
 
 @cache
@@ -122,11 +127,11 @@ def random_teacher(name: str) -> Path:
     return path
 
 
-def pictures_of(method: str) -> ImageSet:
-    """The data of a method's gate."""
+def pictures_of(method: str, image_size: int = PIXELS) -> ImageSet:
+    """The data of a method's gate and of its twin; digits come in the size asked for."""
     entry = config.read_yaml(HERE / "gates.yaml")["methods"]
     assert isinstance(entry, Mapping)
-    return shapes() if (entry[method] or {}).get("data") == "shapes" else pictures()
+    return shapes() if (entry[method] or {}).get("data") == "shapes" else pictures(image_size)
 
 
 @cache
@@ -157,26 +162,39 @@ def shapes() -> ImageSet:
 
 
 @cache
-def pictures() -> ImageSet:
+def pictures(image_size: int) -> ImageSet:
     """1,500 digits of MNIST, as many of each class."""
-    digits = load("mnist5k", image_size=28, labelled=True)
+    digits = load("mnist5k", image_size=image_size, labelled=True)
     parts = split(digits, test=1000, rng=Rng.from_seed(0))
     return digits.select(draw_labels(digits, parts, 150, 0, Rng.from_seed(0)).rows)
 
 
 def measure(method: str, seed: int) -> Gain:
     """Train as the gate says; fails if the run collapses."""
-    images = pictures_of(method)
-    settings = resolve(method, {**gate_of(method), "seed": seed}, images.card, "gate")
+    gate = dict(gate_of(method))
+    image_size = gate.pop("image_size")
+    assert isinstance(image_size, int)
+    images = pictures_of(method, image_size)
+    settings = resolve(method, {**gate, "seed": seed}, images.card, "gate")
+    before = untrained(settings, images)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         run = pretrain(settings, images, Path(folder) / "run", progress=Progress(quiet=True), device=CPU)
         seconds = time.perf_counter() - started
     assert run.card["status"] == "done", run.card["health"]["message"]
-    before = untrained(settings.backbone, settings.stem, images, seed)
     accuracies = [accuracy(images, features(encoder, images, CPU, 512)) for encoder in (before, run.encoder)]
     kind = catalog.find("methods", method, Method)
     return Gain(method, kind.version, file_of(method), seed, accuracies[0], accuracies[1], seconds)
+
+
+def untrained(settings: RunSettings, images: ImageSet) -> Encoder:
+    """The encoder that a run begins with, not that of the row `random`, whose eyes may be others.
+
+    Fed and pooled like the trained one: what colours, the other half of an image or the mean of patches are worth by
+    themselves is neither gained nor lost by training.
+    """
+    backbone, feed = build_method(settings, images, Rng.from_seed(settings.seed)).encoder()
+    return Encoder(backbone, feed_for(feed, images), {})
 
 
 def accuracy(images: ImageSet, values: torch.Tensor) -> float:

@@ -20,7 +20,7 @@ class ConvolutionalDecoder(nn.Module):
         self.size, self.width = size, width
         self.grid = -(-size // 2**stages)
         self.start = nn.Linear(dim, width * self.grid**2)
-        widths = [max(width // 2**stage, 16) for stage in range(stages + 1)]
+        widths = [max(width // 2**stage, min(width, 16)) for stage in range(stages + 1)]
         self.stages = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(wide, narrow, 3, padding=1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU(inplace=True)
