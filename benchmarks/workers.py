@@ -20,7 +20,7 @@ from selfstudy.rng import Rng
 from selfstudy.training import Data, fit, resolve
 from selfstudy.training.pretrain import build_method
 
-ROUNDS = 3
+ROUNDS = 3  # of each, some ten seconds long
 WARM_UP_STEPS = 3
 TASKS: Mapping[str, tuple[str, dict[str, object], int]] = {  # method, settings, timed steps of one thread
     "conv4, 64 digits a step (autoencoder)": ("autoencoder", {"backbone": "conv4", "batch_size": 64}, 60),

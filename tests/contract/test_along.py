@@ -17,6 +17,7 @@ from selfstudy.errors import RunError
 from selfstudy.images import ImageSet, load
 from selfstudy.method import Method
 from selfstudy.progress import Progress
+from selfstudy.study import _work
 from selfstudy.study import run as study_run
 from selfstudy.study._record import StudyRecord
 from selfstudy.study._study import Study
@@ -169,7 +170,7 @@ def test_a_study_killed_before_its_encoders_were_judged_goes_on(asked, tmp_path,
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(study_run, "score_along", killed)
+        patched.setattr(_work, "score_along", killed)
         with pytest.raises(KeyboardInterrupt):
             study(tmp_path, ONE_SEED)
     assert list(tmp_path.glob("cells/*/along/step-*")) and not scores_along(tmp_path)
