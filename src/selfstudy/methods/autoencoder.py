@@ -31,6 +31,10 @@ ERROR_FLOOR = 1e-8  # squared pixel error; keeps the root's gradient finite for 
 class Settings:
     decoder_width: int = 128  # channels of the decoder's first and smallest grid
 
+    def __post_init__(self) -> None:
+        if self.decoder_width < 1:
+            raise ValueError(f"decoder_width is {self.decoder_width}, but must be 1 or more")
+
 
 @in_float32
 def root_mean_squared_error(drawn: Tensor, images: Tensor) -> Tensor:

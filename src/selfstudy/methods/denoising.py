@@ -36,6 +36,8 @@ class Settings:
     decoder_width: int = 128  # channels of the decoder's first and smallest grid
 
     def __post_init__(self) -> None:
+        if self.decoder_width < 1:
+            raise ValueError(f"decoder_width is {self.decoder_width}, but must be 1 or more")
         if not 0.0 < self.share < 1.0:
             raise ValueError(f"share is {self.share}, but must lie between 0 and 1: some pixels go, some stay")
         if not 0.0 < self.std <= 1.0:

@@ -41,6 +41,8 @@ class Settings:
     decoder_width: int = 128  # channels of the decoder's first and smallest grid
 
     def __post_init__(self) -> None:
+        if self.decoder_width < 1:
+            raise ValueError(f"decoder_width is {self.decoder_width}, but must be 1 or more")
         if self.latent_dim < 1:
             raise ValueError(f"latent_dim is {self.latent_dim}, but must be at least 1")
         if not 0.0 <= self.beta < float("inf"):
