@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 10.0  # often enough to see life, seldom enough for a log file of a night
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)  # two tasks with equal numbers are two
 class _Task:
     name: str
     total: int
@@ -100,24 +100,24 @@ class _Display:
         self._last_line = clock()
         self._live = not quiet and stream.isatty()
         self._bars: Bars | None = None
-        self._bar_of: dict[int, TaskID] = {}  # by the identity of a task
+        self._bar_of: dict[_Task, TaskID] = {}
 
     def open(self, task: _Task) -> None:
         if self._live:
             self._bars = self._bars or _open_bars(self._stream, self.clock)
-            self._bar_of[id(task)] = self._bars.add_task(task.name, total=task.total, completed=task.done, note="")
+            self._bar_of[task] = self._bars.add_task(task.name, total=task.total, completed=task.done, note="")
 
     def show(self, task: _Task, note: str) -> None:
         now = self.clock()
         state = task.state(now) + (f", {note}" if note else "")
         if self._bars is not None:
-            self._bars.update(self._bar_of[id(task)], completed=task.done, note=state)
+            self._bars.update(self._bar_of[task], completed=task.done, note=state)
         elif now - self._last_line >= SECONDS_BETWEEN_LINES:
             self.say(f"{task.name}: {state}")
 
     def end(self, task: _Task) -> None:
         if self._bars is not None:
-            self._bars.remove_task(self._bar_of.pop(id(task)))
+            self._bars.remove_task(self._bar_of.pop(task))
             if not self._bar_of:
                 self.close()
 

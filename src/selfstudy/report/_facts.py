@@ -85,7 +85,7 @@ def _cost(cards: Cards, workers: int) -> list[Pair]:
         facts.append(("Peak memory", f"{_names.count(max(memory))} MB"))
     machines = dict.fromkeys(_machine(card) for card in cards.values() if "device" in card)
     if machines:
-        beside = f", {workers} cells at a time, each so" if workers > 1 else ""
+        beside = f"; {workers} cells at a time" if workers > 1 else ""
         facts.append(("Computed on", "; ".join(machines) + beside))
     return facts
 

@@ -82,12 +82,10 @@ def describe(
     done = f", {len(found)} of them done before" if found else ""
     counts, *others = announcements(settings, material)
     threads = torch.get_num_threads()
-    beside = f" with {threads} thread{'s' * (threads > 1)}" + f" for each of {cost.workers} workers" * (
-        cost.workers > 1
-    )
+    each = f" for each of {cost.workers} workers" if cost.workers > 1 else ""
     cost_line = (
         f"{len(settings.entries)} rows, {len({cell.hash for cell in cells})} cells{done}; about {duration(cost.total_seconds)} "
-        f"on {bench.device}{beside}, {cost.megabytes:.0f} MB on the disk"
+        f"on {bench.device} with {threads} thread{'' if threads == 1 else 's'}{each}, {cost.megabytes:.0f} MB on the disk"
     )
     lines = [f"{settings.name}: {counts}", cost_line, *_searched(settings), *_lengths(settings, cells), *others]
     lines += _changed_backbones(cells, material.pool.image_size)
