@@ -1,4 +1,4 @@
-"""The built-in study as a newcomer runs it: its time, its memory, when the first trained row appears, and its accuracies.
+"""The built-in study as a newcomer runs it: its time, its memory, when the first learned rows appear, and its accuracies.
 
 Memory is that of all its processes together, where pages that several share count once (Linux).
 
@@ -18,12 +18,13 @@ import psutil
 
 from benchmarks.machine import describe
 
-TRAINED = ("simclr", "byol", "autoencoder", "supervised")
+PRETRAINED = ("simclr", "byol", "autoencoder")
+LEARNED = (*PRETRAINED, "supervised")
 
 
 def main() -> None:
     folder = Path(tempfile.mkdtemp()) / "digits"
-    started, first, peak_bytes = time.perf_counter(), 0.0, 0
+    started, peak_bytes, first = time.perf_counter(), 0, dict[tuple[str, ...], float]()
     log = folder.parent / "log"
     with log.open("w", encoding="utf-8") as output:
         process = psutil.Popen(
@@ -35,11 +36,13 @@ def main() -> None:
                 peak_bytes = max(peak_bytes, proportional_bytes([process, *process.children(recursive=True)]))
             except psutil.NoSuchProcess:
                 break
-            if not first and any(line.startswith(TRAINED) for line in log.read_text(encoding="utf-8").splitlines()):
-                first = time.perf_counter() - started
+            said = log.read_text(encoding="utf-8").splitlines()
+            for rows in (LEARNED, PRETRAINED):
+                if any(line.startswith(rows) for line in said):
+                    first.setdefault(rows, time.perf_counter() - started)
     if process.wait():
         raise subprocess.CalledProcessError(process.returncode, "selfstudy study", log.read_text(encoding="utf-8"))
-    write(folder, time.perf_counter() - started, peak_bytes / 2**20, first)
+    write(folder, time.perf_counter() - started, peak_bytes / 2**20, first[LEARNED], first[PRETRAINED])
 
 
 def proportional_bytes(processes: list[psutil.Process]) -> int:
@@ -51,7 +54,7 @@ def proportional_bytes(processes: list[psutil.Process]) -> int:
     return total
 
 
-def write(folder: Path, seconds: float, peak_mib: float, first_row_seconds: float) -> None:
+def write(folder: Path, seconds: float, peak_mib: float, learned_seconds: float, pretrained_seconds: float) -> None:
     """benchmarks/digits.md from a finished study."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     labels = list(dict.fromkeys(point["labels"] for point in summary["points"]))
@@ -61,7 +64,8 @@ def write(folder: Path, seconds: float, peak_mib: float, first_row_seconds: floa
         "# The built-in study", "", f"{date.today()}; {describe()}.", "",
         "| | measured | bound |", "|---|---|---|",
         f"| `selfstudy study`, whole | {seconds / 60:.1f} min | 10 min |",
-        f"| first trained row on the screen (supervised, where it is before simclr) | {first_row_seconds:.0f} s | 120 s |",
+        f"| first learned row on the screen, trained on labels | {learned_seconds:.0f} s | 120 s |",
+        f"| first row on the screen that was pretrained, with all its scores | {pretrained_seconds:.0f} s | 120 s |",
         f"| peak memory of all processes | {peak_mib:.0f} MiB | 2048 MiB |", "",
         "Accuracy on the 1,000 test images: mean over draws and seeds, with its 95 % interval.", "",
         "| row | protocol | " + " | ".join(f"{label} labels" for label in labels) + " |",

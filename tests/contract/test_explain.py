@@ -13,11 +13,11 @@ import pytest
 import torch
 
 import selfstudy
-from selfstudy import catalog, config
+from selfstudy import catalog, config, training
 from selfstudy.cli import MISTAKEN, run
 from selfstudy.encoder import BackboneSpec, Encoder, Feed, build_backbone
 from selfstudy.errors import UserError
-from selfstudy.evaluation import LinearMap
+from selfstudy.evaluation import LinearMap, finetune
 from selfstudy.explain import Analysis, Subject, Viewer, load, read_record, save, saved
 from selfstudy.explain._attribution import Attribution, find
 from selfstudy.images import ImageSet
@@ -299,6 +299,20 @@ class TestStudy:
         run_study(study, methods=["random"], explain=["map"])
         [path] = study.glob("cells/*/explain/map.json")
         assert read_record(path.parent, "map")["about"]["entry"] == "random"
+
+    def test_what_the_study_scored_is_not_trained_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        """And is thrown away once it is explained. Mutation: the classifier of other labels, or none, is kept."""
+        trained = []
+
+        def fit(*arguments: object, folder: Path | None, **others: object) -> object:
+            trained.append(folder)
+            return training.fit(*arguments, folder=folder, **others)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(finetune, "fit", fit)
+        run_study(tmp_path, methods=[{"supervised": {"images_seen": 640}}], explain=["confused"])
+        assert len([folder for folder in trained if folder]) == 2 * 2  # labels, seeds; others were timed
+        assert not list(tmp_path.glob(f"cells/*/**/{finetune.KEPT}"))
+        self.test_mistakes_are_those_that_the_study_counted(tmp_path)
 
 
 def test_a_mistake_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

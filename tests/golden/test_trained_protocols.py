@@ -431,6 +431,19 @@ def test_what_fine_tuning_hands_over_answers_for_attributes(digits: ImageSet):
     torch.testing.assert_close(answers, found)
 
 
+def test_fine_tuning_hands_over_what_a_score_kept(digits: ImageSet, tmp_path: Path):
+    """To the bit. Mutation: the classifier as it begins."""
+    task = with_encoder(make_task(digits, draw(digits, 6)), make_encoder())
+    protocol = Finetune(FinetuneConfig(images_seen=320, views=PLAIN))
+    encoder, classify = protocol.hand_over(task, RNG)
+    protocol.run(replace(task, folder=tmp_path), RNG)
+    changed = replace(task, folder=tmp_path, train_rows=task.train_rows[:6])  # from which it could not be trained
+    kept, kept_classify = protocol.hand_over(changed, RNG)
+    assert torch.equal(kept_classify.weight, classify.weight) and torch.equal(kept_classify.bias, classify.bias)
+    state = encoder.backbone.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in kept.backbone.state_dict().items())
+
+
 def test_folds_of_attributes_keep_groups_whole(digits: ImageSet):
     """Mutation: a fold of its own for every row."""
     marks = with_attributes(digits).labels

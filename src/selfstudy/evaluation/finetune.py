@@ -13,25 +13,29 @@ import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 
+import safetensors.torch
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from selfstudy import files
 from selfstudy.encoder import Backbone, Encoder, Feed
 from selfstudy.evaluation._choice import folds
 from selfstudy.evaluation._features import encode, location_and_scale
 from selfstudy.evaluation._logistic import ProbeSettings, fit_probe, nothing_to_tell_apart
 from selfstudy.evaluation._protocol import Budget, LinearMap, Protocol, Task
 from selfstudy.evaluation._search import Trial, search
-from selfstudy.evaluation._trained import LabelLoss, TrainingSettings, probabilities, repeated
+from selfstudy.evaluation._trained import LabelLoss, TrainingSettings, Weighting, probabilities, repeated
 from selfstudy.method import Method, ParamGroup, split_decay
 from selfstudy.rng import Rng
 from selfstudy.training import Data, Fit, costs, fit
 from selfstudy.types import Batch, DataCard, Embedded, Output, Scores, Step, Views
 from selfstudy.views import Chain, Crop, parse, preset
 
+KEPT = "classifier.safetensors"  # in a budget's folder: what `run` has learned, for `hand_over` to find
 WHOLE = Crop(scale=(1.0, 1.0), ratio=(1.0, 1.0))
 _FAR = 10.0  # in logits, odds of e^-10: how far off a class without labels starts, or an attribute of one value only
 
@@ -54,6 +58,8 @@ class Finetune(Protocol[Config]):
         classifier, outcome = self._trained(task, trial, rng)
         encoder, classify = classifier.parts()
         values = encode(encoder, task.images, task.test_rows, task.device)
+        if task.folder is not None:
+            classifier.save(task.folder / KEPT)
         chosen = {
             **asdict(self.config), **asdict(trial), "views": "the study's", "start": self._start(task),
             "chosen_by": chosen_by,
@@ -65,6 +71,8 @@ class Finetune(Protocol[Config]):
         return replace(scores, costs={**costs(outcome, classifier), "checkpoint_mb": weights / 1e6})
 
     def hand_over(self, budget: Budget, rng: Rng) -> tuple[Encoder, LinearMap]:
+        if budget.folder is not None and (budget.folder / KEPT).is_file():
+            return self._classifier(budget, "none", rng).load(budget.folder / KEPT).parts()
         trial, _, _ = search(self.config, budget, rng, self._learn)
         return self._trained(budget, trial, rng)[0].parts()
 
@@ -73,16 +81,20 @@ class Finetune(Protocol[Config]):
         return probabilities(classify(encode(encoder, budget.images, rows, budget.device)), budget.multi_label)
 
     def _trained(self, budget: Budget, trial: Trial, rng: Rng) -> tuple["Classifier", Fit]:
+        config, classifier = self.config, self._classifier(budget, trial.class_weight, rng)
         assert budget.encoder is not None
-        config = self.config
-        loss = LabelLoss.of(budget, config.label_smoothing, trial.class_weight)
-        classifier = Classifier(budget.encoder, budget.num_classes, loss, rng, config.layer_decay)
         if self._start(budget) == "probe":
             classifier.start_from(_probe(config, budget, rng))
         data = Data(repeated(budget, config.batch_size), {"base": _chain(config, budget.encoder.feed.size)}, rng)
         training = config.training(trial.lr, trial.weight_decay)
         outcome = fit(classifier, data, training, device=budget.device, progress=budget.progress, folder=budget.folder)
         return classifier, outcome
+
+    def _classifier(self, budget: Budget, class_weight: Weighting, rng: Rng) -> "Classifier":
+        """As it begins, where it does not start from a probe."""
+        assert budget.encoder is not None
+        loss = LabelLoss.of(budget, self.config.label_smoothing, class_weight)
+        return Classifier(budget.encoder, budget.num_classes, loss, rng, self.config.layer_decay)
 
     def _start(self, budget: Budget) -> Literal["probe", "random"]:
         """What the classifier starts from. Labels that tell nothing apart give no probe."""
@@ -155,6 +167,15 @@ class Classifier(Method):
 
     def encoder(self) -> tuple[Backbone, Feed]:
         return self.backbone, self.feed
+
+    def save(self, path: Path) -> None:
+        """The weights alone: whoever loads them makes the same classifier first."""
+        state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        files.write_bytes(path, safetensors.torch.save(state))
+
+    def load(self, path: Path) -> Self:
+        self.load_state_dict(safetensors.torch.load(path.read_bytes()))
+        return self
 
     def parts(self) -> tuple[Encoder, LinearMap]:
         """The trained encoder, and the classifier on its features."""

@@ -1,8 +1,8 @@
 """A study's explanations: of seed 0 of every row, once all scores are there; what is there already is not made again.
 
 A row's classifier is the one that its first protocol to leave one learned from the study's most labels; of rows without such
-a protocol a linear probe. A row that trains on its labels from scratch is trained once more for it, since a score keeps no
-weights. Where the results lie is said in `explain/_findings.py`; `cells/HASH/explain.json` says what was asked for and what
+a protocol a linear probe. What that protocol kept of its score is taken; a classifier of another seed, or of cross-validation,
+is trained for it. Where the results lie is said in `explain/_findings.py`; `cells/HASH/explain.json` says what was asked for and what
 does not apply to the row.
 
 Images with attributes have no class to ask about: what needs classes is left out, and maps say instead why an image is taken
@@ -27,6 +27,7 @@ from selfstudy import catalog, config, files
 from selfstudy.encoder import Encoder
 from selfstudy.errors import RunError, UserError
 from selfstudy.evaluation import Budget, LinearMap, Protocol, features
+from selfstudy.evaluation.finetune import KEPT
 from selfstudy.evaluation.linear import Linear
 from selfstudy.explain import MEASURES, Analysis, Subject, Viewer, compare, save
 from selfstudy.explain.agreement import Agreement, at_size, class_maps
@@ -81,6 +82,8 @@ def explain(study: Study) -> None:
         bench.progress.update(number)
     if explainer.compares:
         explainer.pairs(explained)
+    for kept in study.folder.glob(f"cells/*/{KEPT}"):  # as large as an encoder, and asked for no more
+        kept.unlink()
     bench.progress.finish("")
 
 
@@ -254,14 +257,14 @@ class _Explainer:
     def _hand_over(
         self, cell: Cell, protocol: Protocol[Any], encoder: Encoder, values: Tensor | None, seed: int
     ) -> tuple[Encoder, LinearMap]:
-        """A protocol that trains does so in a folder of its own, with the trials that its score has made already."""
+        """A protocol that trains does so in a folder of its own, unless its score has kept what is asked for."""
         material = self.bench.material
         scratch = self.bench.folder / "cells" / cell.hash / ".explain"
         scratch.mkdir(exist_ok=True)
-        trials = scratch.parent / "search.json"
-        if trials.is_file() and seed == cell.seed:
-            shutil.copyfile(trials, scratch / trials.name)
         try:
+            for kept in (scratch.parent / KEPT, scratch.parent / "search.json"):
+                if kept.is_file() and seed == cell.seed:
+                    shutil.copyfile(kept, scratch / kept.name)
             budget = Budget(
                 images=material.images, train_rows=torch.from_numpy(material.draw(cell.labels, cell.draw).rows),
                 pool_rows=torch.from_numpy(material.split.train_rows), encoder=encoder, features=values,

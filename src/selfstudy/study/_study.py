@@ -30,8 +30,7 @@ class Study:
 
     @property
     def most_labels(self) -> Label:
-        """The label count that knows the most labels."""
-        return max(self.settings.labels, key=lambda label: len(self.bench.material.draw(label, 0).rows))
+        return self.bench.material.most(self.settings.labels)
 
     def results_of(self, cells: Sequence[Cell]) -> list[Cell]:
         """Of these cells the evaluations that are results: where a row has several trials, those of the best."""

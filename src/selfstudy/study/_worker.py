@@ -1,39 +1,38 @@
-"""A process that works on cells for a study: `python -m selfstudy.study._worker FOLDER`; `_workers.py` starts it.
+"""A process that works on cells for a study; `_team.py` starts it.
 
-Each line of its input is a unit, the hashes of cells to be done in this order. When the input ends, so does it, in the middle
-of a training too, of which a checkpoint stays: the study has all it wanted, was interrupted, or was killed.
+What it receives are units, the hashes of cells to be done in this order, and at last None; what it sends are lists: `["open"]`
+once it has read the study, `["done", hash, outcome, seconds]`, `["stop", error]`, or a call of `Progress` with its arguments.
 """
 
 import _thread
-import json
-import os
 import queue
 import signal
-import sys
 import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
 
 from selfstudy.errors import RunError, UserError
 from selfstudy.progress import Progress
 from selfstudy.study._units import do
 from selfstudy.study.run import reopen
 
+Orders = queue.SimpleQueue[list[str] | None]
+
 
 class _Answers(Progress):
-    """The lines that the study reads, what a display here would show among them."""
+    """What the study reads; what a display here would show is among it."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, line: Connection) -> None:
         super().__init__(quiet=True)
-        self._stream = stream
+        self._line = line
 
     def send(self, *content: object) -> None:
-        with suppress(OSError):  # nobody reads it any more: the input will end, too
-            print(json.dumps(content), file=self._stream, flush=True)
+        with suppress(OSError):  # nobody reads it any more: the orders will end, too
+            self._line.send(content)
 
     def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
         self.send("start", name, total, unit, done)
@@ -48,15 +47,14 @@ class _Answers(Progress):
         self.send("say", text)
 
 
-def main(folder: Path) -> None:
-    answers = _Answers(_own_output())
-    # Windows sends a terminal's interruption to all its processes; whether this one stops is for the study to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def work(folder: Path, line: Connection) -> None:
+    """Do what is ordered until None is, or nobody is left to order: at once then, in the middle of a training too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's interruption is for the study
     signal.signal(signal.SIGTERM, _interrupt)
-    orders, busy = queue.SimpleQueue[list[str] | None](), threading.Event()
-    threading.Thread(target=_listen, args=(orders, busy), daemon=True).start()
+    answers, orders, waiting = _Answers(line), Orders(), threading.Event()
+    threading.Thread(target=_listen, args=(line, orders, waiting), daemon=True).start()
     try:
-        _serve(folder, orders, busy, answers)
+        _serve(folder, orders, waiting, answers)
     except (UserError, RunError) as error:
         answers.send("stop", str(error))
     except KeyboardInterrupt:
@@ -65,40 +63,32 @@ def main(folder: Path) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def _serve(
-    folder: Path, orders: "queue.SimpleQueue[list[str] | None]", busy: threading.Event, answers: _Answers
-) -> None:
+def _serve(folder: Path, orders: Orders, waiting: threading.Event, answers: _Answers) -> None:
     study = reopen(folder, Progress(quiet=True))  # what loading has to say, the study itself has said
     study.bench.progress = answers
     cells = {cell.hash: cell for cell in study.cells}
     answers.send("open")
+    waiting.set()
     while (unit := orders.get()) is not None:
-        busy.set()
+        waiting.clear()
         for name in unit:
             started = time.monotonic()
             outcome = do(study, cells[name])
             answers.send("done", name, asdict(outcome), time.monotonic() - started)
-        busy.clear()
+        waiting.set()
 
 
-def _own_output() -> TextIO:
-    """The standard output for the answers alone: what libraries print goes to the standard error from now on."""
-    own = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return own
-
-
-def _listen(orders: "queue.SimpleQueue[list[str] | None]", busy: threading.Event) -> None:
-    for line in sys.stdin:
-        orders.put(json.loads(line))
-    orders.put(None)
-    if busy.is_set():
+def _listen(line: Connection, orders: Orders, waiting: threading.Event) -> None:
+    unit: list[str] | None = []
+    while unit is not None:
+        try:
+            unit = line.recv()
+        except (EOFError, OSError):  # who tended it is gone
+            unit = None
+        orders.put(unit)
+    if not waiting.is_set():
         _thread.interrupt_main(signal.SIGTERM)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

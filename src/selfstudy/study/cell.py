@@ -16,12 +16,14 @@ from selfstudy import catalog, files
 from selfstudy.encoder import Encoder
 from selfstudy.errors import MissingWeights, RunError
 from selfstudy.evaluation import Protocol, Task, features
+from selfstudy.evaluation.finetune import KEPT
 from selfstudy.explain.map import embedding_map
 from selfstudy.images import ImageSet, Split, feed_for
 from selfstudy.progress import Progress
 from selfstudy.rng import Rng
 from selfstudy.study.material import Material
 from selfstudy.study.plan import Cell, Evaluation, Published, Untrained
+from selfstudy.study.settings import Label
 from selfstudy.training import RunSettings, load_run, pretrain, untrained
 from selfstudy.training.pretrain import versions
 from selfstudy.types import Scores
@@ -51,6 +53,7 @@ class Bench:
     device: torch.device
     progress: Progress
     keep_at: Sequence[float] = ()  # shares of its steps at which a run keeps its encoder, to be judged as it was then
+    explained: Label | None = None  # labels of the evaluation by which a row is explained, its first draw, with seed 0
     _last: tuple[str, Encoder, Tensor] | None = None
 
     def found(self, cell: Cell) -> Outcome | None:
@@ -134,6 +137,8 @@ class Bench:
         files.write_json(folder / "scores.json", record)  # last: its presence means that the cell is done
         for left in (folder / "checkpoint", *folder.glob("fold-*")):
             shutil.rmtree(left, ignore_errors=True)
+        if (cell.labels, cell.draw, cell.seed) != (self.explained, 0, 0):
+            (folder / KEPT).unlink(missing_ok=True)
         return Outcome("done", scores.seconds, dict(scores.metrics))
 
     def _task(self, cell: Cell, work: Evaluation, needs: str, part: Split, folder: Path) -> Task:

@@ -21,6 +21,7 @@ from selfstudy.study.plan import PRETRAINED, Cell, Evaluation, Published, Untrai
 from selfstudy.study.rates import describe_budget
 from selfstudy.study.settings import BASELINES, Label, StudySettings
 from selfstudy.training import RunSettings, measure_seconds_per_step
+from selfstudy.training.memory import hand_back
 from selfstudy.training.pretrain import ENOUGH_SECONDS
 from selfstudy.weights import published_shape
 
@@ -71,6 +72,7 @@ def estimate(cells: Sequence[Cell], found: Mapping[str, Outcome], bench: Bench, 
             num_bytes = CELL_BYTES + WEIGHT_BYTES * clock.encoder(cell).num_weights
         megabytes += num_bytes / 1e6
     bench.progress.finish("")
+    hand_back()  # this process may wait for its workers for hours
     return Estimate(seconds, megabytes, workers)
 
 

@@ -84,6 +84,10 @@ class Material:
         """Whose labels are known, of all or of a part. Raises UserError where there are fewer images than labels asked for."""
         return draw_labels(self.images, part or self.split, label, draw, self.rng)
 
+    def most(self, labels: Sequence[Label]) -> Label:
+        """The label count that knows the most labels."""
+        return max(labels, key=lambda label: len(self.draw(label, 0).rows))
+
     def drawn_content(self, label: Label, draw: int) -> str:
         """Of the labelled rows of a draw; in cross-validation of those of every fold, and of who is tested in which."""
         contents = [self.labelled_content(self.draw(label, draw, part).rows) for part in self.parts(draw)]

@@ -116,7 +116,8 @@ def prepare(settings: StudySettings, folder: Path, progress: Progress) -> Study:
     material = gather(settings, earlier, progress)
     settings = decide_metric(settings, material)
     device = default_device() if settings.device == "best" else torch.device(settings.device)
-    bench = Bench(folder, material, device, progress, keep_at(settings))
+    explained = material.most(settings.labels) if settings.explain else None
+    bench = Bench(folder, material, device, progress, keep_at(settings), explained)
     rates = Rates(folder, material.pool, device, progress)
     with _threads_shared_out(settings):
         cells = plan(settings, material, rates)

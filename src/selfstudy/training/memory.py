@@ -4,12 +4,19 @@ import psutil
 import torch
 
 
+def hand_back() -> None:
+    """Give freed memory back to the system: the C library keeps what it may need again, some hundred MB after a training."""
+    if hasattr(psutil, "heap_trim"):  # not with every C library, of which musl is one
+        psutil.heap_trim()
+
+
 class PeakMemory:
     """The largest of the samples, in MB (10^6 bytes). On CUDA the allocator's peak since the start, which misses nothing."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._peak_bytes = 0
+        hand_back()  # what an earlier run freed is none of this one's
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         self.sample()
