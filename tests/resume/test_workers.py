@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from selfstudy.progress import Progress
+from selfstudy.study import _workers
 from selfstudy.study.run import Finished, run
 from selfstudy.study.settings import validate
 from tests.resume.test_study import TINY, numbers
@@ -82,6 +83,15 @@ def test_two_workers_find_the_numbers_that_one_process_finds(alone: Path, togeth
     weights = sorted(path.relative_to(alone) for path in alone.glob("cells/*/encoder.safetensors"))
     assert len(weights) == 2
     assert all((alone / path).read_bytes() == (together / path).read_bytes() for path in weights)
+
+
+def test_workers_that_import_for_themselves_find_them_too(
+    alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows and macOS, where nothing is forked."""
+    monkeypatch.setattr(_workers, "HOW", "spawn")
+    assert study(tmp_path).failures == ()
+    assert numbers(tmp_path) == numbers(alone)
 
 
 def test_what_is_done_is_not_done_again(together: Path) -> None:

@@ -1,4 +1,4 @@
-"""The process that tends the workers of a study: `python -m selfstudy.study._team FOLDER`; `_workers.py` starts it.
+"""The process that tends the workers of a study: `python -m selfstudy.study._team HOW FOLDER`; `_workers.py` starts it.
 
 It stands between them because `multiprocessing` runs the main program of whoever starts a process in the new one, too: here
 that is this file and harmless; a user's script would study twice. It imports nothing that is large.
@@ -6,6 +6,10 @@ that is this file and harmless; a user's script would study twice. It imports no
 A line of its input is `[number, hashes]`, a unit of cells for the worker of this number, who is started when first named, or
 `[number, null]`, which ends that worker. A line of its output is `[number, ...]`, what the worker has to say, and at last
 `[number, "ended", exit code]`. When its input ends all workers do, in the middle of a training too, of which a checkpoint stays.
+
+HOW workers are started is `multiprocessing`'s word for it. With `forkserver` they are forks of one process that has imported
+everything and computed nothing: what importing writes to memory, half a gigabyte with the CUDA build of torch, is shared by
+all, and imported once. A process that has computed cannot be forked safely.
 """
 
 import json
@@ -24,10 +28,12 @@ from typing import TextIO
 SECONDS_TO_STOP = 30.0  # for workers to write their checkpoints
 
 
-def main(folder: Path) -> None:
+def main(how: str, folder: Path) -> None:
     # Windows sends a terminal's interruption to all its processes; whether these stop is for the study to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    answers, starter = _Answers(), _starter()
+    answers, starter = _Answers(), multiprocessing.get_context(how)
+    if how == "forkserver":
+        starter.set_forkserver_preload(["selfstudy.study._preloaded"])
     workers: dict[int, _Worker] = {}
     for line in sys.stdin:
         number, unit = json.loads(line)
@@ -39,19 +45,6 @@ def main(folder: Path) -> None:
     deadline = time.monotonic() + SECONDS_TO_STOP
     for worker in workers.values():
         worker.end(deadline)
-
-
-def _starter() -> multiprocessing.context.BaseContext:
-    """How processes are started. On Linux as forks of one that has imported everything and computed nothing: what importing
-    writes to memory, half a gigabyte with the CUDA build of torch, is then shared by all, and imported once.
-
-    A process that has computed cannot be forked safely. Windows has no forks, system libraries of macOS do not survive them.
-    """
-    if sys.platform != "linux":
-        return multiprocessing.get_context("spawn")
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["selfstudy.study._preloaded"])
-    return server
 
 
 class _Answers:
@@ -110,4 +103,4 @@ def _work(folder: Path, line: Connection) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -28,6 +28,9 @@ from selfstudy.study._units import Done, without_encoder
 from selfstudy.study.cell import Outcome
 from selfstudy.study.plan import Cell
 
+HOW = (
+    "forkserver" if sys.platform == "linux" else "spawn"
+)  # Windows has no forks; macOS's libraries do not survive them
 SECONDS_TO_END = 60.0  # twice what the team gives its workers
 SECONDS_BETWEEN_LOOKS = 1.0  # not for ever: on Windows a wait without an end cannot be interrupted
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # what torch, NumPy and SciPy read
@@ -94,7 +97,7 @@ class _Team:
         self._folder = folder
         self._answers = queue.SimpleQueue[list[Any] | None]()  # None: there will be no more
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "selfstudy.study._team", str(folder.resolve())],
+            [sys.executable, "-m", "selfstudy.study._team", HOW, str(folder.resolve())],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
             start_new_session=True,  # a terminal's interruption is for the study; Windows has no sessions and passes over this
             env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))},
