@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -56,8 +57,12 @@ def wait_for(true: Callable[[], object], seconds: float = 120) -> None:
 
 def workers(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
     """Those of a study: what it has started, large, and has started nothing."""
-    others = psutil.Process(process.pid).children(recursive=True)
-    return [other for other in others if not other.children() and other.memory_info().rss > 100 * 2**20]
+    found = []
+    for other in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if not other.children() and other.memory_info().rss > 100 * 2**20:
+                found.append(other)
+    return found
 
 
 @pytest.fixture(scope="module")
