@@ -22,7 +22,7 @@ from selfstudy.errors import UserError, nearest
 from selfstudy.evaluation import ByKind, Metric, Pages, features
 from selfstudy.export import export as export_encoder
 from selfstudy.finish import finish as finish_study
-from selfstudy.images import ImageSet, Reading, ReadingOptions
+from selfstudy.images import ImageSet, Reading, ReadingOptions, left_out
 from selfstudy.images import load as load_images
 from selfstudy.model import Model
 from selfstudy.progress import Progress
@@ -170,10 +170,7 @@ def pretrain(
         folder = Path(out).expanduser() if out else Path("runs") / _folder_name(name, found.name)
         if not _claim(folder, settings, found):
             if found.skipped:
-                first = found.skipped[0]
-                progress.say(
-                    f"{len(found.skipped)} files cannot be read and are left out; the first: {first.path} {first.reason}"
-                )
+                progress.say(left_out(found.skipped))
             pretrain_images(settings, found, folder, progress=progress)
     return load_run(folder)  # from the disk, so that both ways give the same bits
 

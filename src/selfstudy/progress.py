@@ -49,6 +49,7 @@ class Progress:
         # Standard streams are looked up now, not at import: they may be redirected.
         self._display = _Display(quiet, stream or sys.stderr, clock)
         self._tasks: list[_Task] = []
+        self._about = ""
 
     def __enter__(self) -> Self:
         return self
@@ -59,14 +60,16 @@ class Progress:
         self._tasks.clear()
         self._display.close()
 
-    def lane(self) -> "Progress":
-        """Tasks of their own on the same display, for work that goes on beside other work."""
+    def lane(self, about: str = "") -> Self:
+        """Tasks of their own on the same display, for work beside other work. What they are `about` names the outermost."""
         lane = copy.copy(self)
-        lane._tasks = []
+        lane._tasks, lane._about = [], about
         return lane
 
     def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
         """Begin a task of `total` units, of which `done` were done in an earlier process."""
+        if not self._tasks:
+            name = self._about or name
         self._tasks.append(_Task(name, total, unit, done, self._display.clock(), done))
         self._display.open(self._tasks[-1])
 

@@ -49,6 +49,22 @@ def test_a_log_file_gets_a_line_every_so_often_with_rate_and_time_left(clock: Cl
     ]
 
 
+def test_what_a_lane_is_about_names_its_outermost_task(clock: Clock) -> None:
+    """Mutation: inner tasks lose their names, or the next lane keeps it."""
+    stream = io.StringIO()
+    with Progress(stream=stream, clock=clock) as progress:
+        lane = progress.lane("simclr, seed 0")
+        for named, name in ((lane, "SimCLR"), (lane, "validation"), (progress.lane(), "BYOL")):
+            named.start(name, 10, "images")
+            clock.now += SECONDS_BETWEEN_LINES
+            named.update(5)
+    assert [line.partition(":")[0] for line in stream.getvalue().splitlines()] == [
+        "simclr, seed 0",
+        "validation",
+        "BYOL",
+    ]
+
+
 def test_work_of_an_earlier_process_does_not_count_as_speed(clock: Clock) -> None:
     """Fails when `done` at the start is taken for work of this process."""
     stream = io.StringIO()

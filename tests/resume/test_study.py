@@ -1,6 +1,8 @@
 """A study goes on where it stopped, to the same numbers, and computes nothing twice."""
 
 import csv
+import io
+import itertools
 import json
 import shutil
 import subprocess
@@ -12,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 from selfstudy.errors import UserError
-from selfstudy.progress import Progress
+from selfstudy.progress import SECONDS_BETWEEN_LINES, Progress
 from selfstudy.study._record import StudyRecord
 from selfstudy.study.compare import summarise
 from selfstudy.study.run import Finished, dry_run, run, run_cell
@@ -65,6 +67,19 @@ def test_the_same_command_again_computes_nothing(copy):
     before = (copy / "results.csv").read_bytes()
     assert study(copy).num_computed == 0
     assert (copy / "results.csv").read_bytes() == before
+
+
+def test_what_is_at_work_is_named_by_its_row(tmp_path):
+    """Mutation: by the class that learns, of which several rows may have the same."""
+    assert {"simclr, seed 0", "supervised, seed 0, 2 labels, draw 0"} <= bars(tmp_path, seeds=1, draws=1, labels=[2])
+
+
+def bars(folder: Path, **changes: object) -> set[str]:
+    """The names of what a study shows to be at work."""
+    stream, ticks = io.StringIO(), itertools.count(step=SECONDS_BETWEEN_LINES)
+    progress = Progress(stream=stream, clock=lambda: next(ticks))
+    run(validate({**TINY, **changes}, "test"), folder, progress=progress)
+    return {line.partition(":")[0] for line in stream.getvalue().splitlines()}
 
 
 def test_a_killed_study_goes_on_to_the_same_numbers(finished, tmp_path):

@@ -2,7 +2,7 @@
 
 from selfstudy.images._copies import have_twins
 from selfstudy.images._draws import LabelDraw, draw_labels, draw_unlabelled
-from selfstudy.images._imageset import ImageSet, Skipped, channel_statistics, feed_for
+from selfstudy.images._imageset import ImageSet, Skipped, channel_statistics, feed_for, left_out
 from selfstudy.images._load import Levels, Reading, ReadingOptions, load
 from selfstudy.images._rounds import NUM_FOLDS as FOLDS_OF_A_ROUND
 from selfstudy.images._rounds import rounds, too_few_to_test
@@ -25,6 +25,7 @@ __all__ = [
     "feed_for",
     "have_twins",
     "labels_of",
+    "left_out",
     "load",
     "rounds",
     "split",

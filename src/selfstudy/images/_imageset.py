@@ -27,6 +27,16 @@ class Skipped:
     reason: str
 
 
+def left_out(skipped: Sequence[Skipped]) -> str:
+    """A sentence about files that cannot be used, of which there is at least one."""
+    first = f"{skipped[0].path} {skipped[0].reason}"
+    return (
+        f"{len(skipped):,} files cannot be read and are left out; the first: {first}"
+        if len(skipped) > 1
+        else f"1 file cannot be read and is left out: {first}"
+    )
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """Row i is one picture. Never changed after it is made; rows made by `load` are in the order of their ids."""

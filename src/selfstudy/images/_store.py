@@ -10,6 +10,7 @@ Kills   Pixels are written before the index says so. What a killed process wrote
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import sqlite3
@@ -124,9 +125,15 @@ class Store:
         return StoredPixels(pools, kinds, slots, int(kinds.max()), side)
 
     def _announcement(self, num_new: int, num_all: int) -> str:
-        megabytes, free = self._most_bytes_a_file * num_new / 1e6, shutil.disk_usage(self.folder).free / 1e9
-        which = f"{num_new:,} files" if num_new == num_all else f"{num_new:,} new files of {num_all:,}"
-        return f"decoding {which} once, into at most {megabytes:,.0f} MB of {self.folder} ({free:,.0f} GB are free)"
+        megabytes, free = math.ceil(self._most_bytes_a_file * num_new / 1e6), shutil.disk_usage(self.folder).free / 1e9
+        which = (
+            f"{num_new:,} of {num_all:,} files"
+            if num_new < num_all
+            else "1 file"
+            if num_all == 1
+            else f"{num_all:,} files"
+        )
+        return f"decoding {which} once, into at most {megabytes:,} MB of {self.folder} ({free:,.0f} GB are free)"
 
     def _decode_all(
         self, work: Sequence[tuple[int, File]], stored: set[str], progress: Progress

@@ -82,7 +82,7 @@ def _cost(cards: Cards, workers: int) -> list[Pair]:
     facts = []
     memory = [float(str(card["peak_memory_mb"])) for card in cards.values() if card.get("peak_memory_mb")]
     if memory:
-        facts.append(("Peak memory", f"{_names.count(max(memory))} MB"))
+        facts.append(("Peak memory", f"{_names.count(max(memory))} MB" + (" of one process" if workers > 1 else "")))
     machines = dict.fromkeys(_machine(card) for card in cards.values() if "device" in card)
     if machines:
         beside = f"; {workers} cells at a time" if workers > 1 else ""

@@ -35,12 +35,14 @@ class _Answers(Progress):
             self._line.send(content)
 
     def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
-        self.send("start", name, total, unit, done)
+        super().start(name, total, unit, done)
+        self.send("start", self._tasks[-1].name, total, unit, done)
 
     def update(self, done: int, note: str = "") -> None:
         self.send("update", done, note)
 
     def finish(self, summary: str) -> None:
+        super().finish("")
         self.send("finish", summary)
 
     def say(self, text: str) -> None:

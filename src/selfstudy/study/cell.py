@@ -90,9 +90,8 @@ class Bench:
         folder = self._folder(cell)
         if isinstance(cell.work, RunSettings):
             images = self.material.others[cell.source] if cell.source else self.pool(cell.unlabelled)
-            pretrain(
-                cell.work, images, folder, progress=self.progress, device=self.device, keep_at=self.keep_at
-            )  # fmt: skip
+            lane = self.progress.lane(cell.row + (f", trial {cell.trial + 1}" if cell.trial else ""))
+            pretrain(cell.work, images, folder, progress=lane, device=self.device, keep_at=self.keep_at)
         else:
             assert isinstance(cell.work, Untrained | Published)
             self._write_as_it_is(cell, cell.work)
@@ -109,14 +108,12 @@ class Bench:
         protocol = catalog.find("evaluation", cell.work.protocol, Protocol)(cell.work.config)
         rng, parts = Rng.from_seed(cell.seed).fork("protocol"), self.material.parts(cell.draw)
         if self.material.rounds is None:
-            return protocol.run(self._task(cell, cell.work, protocol.needs, parts[0], folder), rng)
-        folds = [
-            protocol.run(
-                self._task(cell, cell.work, protocol.needs, part, folder / f"fold-{number}"),
-                rng.fork("fold", number),
-            )
-            for number, part in enumerate(parts)
-        ]
+            return protocol.run(self._task(cell, protocol.needs, parts[0], folder), rng)
+        folds = []
+        for number, part in enumerate(parts):
+            place = f", fold {number + 1} of {len(parts)}"
+            task = self._task(cell, protocol.needs, part, folder / f"fold-{number}", place)
+            folds.append(protocol.run(task, rng.fork("fold", number)))
         return self.material.rounds.merge(cell.draw, folds)
 
     def _evaluate(self, cell: Cell) -> Outcome:
@@ -141,8 +138,9 @@ class Bench:
             (folder / KEPT).unlink(missing_ok=True)
         return Outcome("done", scores.seconds, dict(scores.metrics))
 
-    def _task(self, cell: Cell, work: Evaluation, needs: str, part: Split, folder: Path) -> Task:
-        material = self.material
+    def _task(self, cell: Cell, needs: str, part: Split, folder: Path, place: str = "") -> Task:
+        work, material = cell.work, self.material
+        assert isinstance(work, Evaluation)
         encoder, values = None, None
         if needs == "features":
             values = self.encoded(cell.needs)[1]
@@ -157,7 +155,7 @@ class Bench:
             encoder=encoder,
             features=values,
             device=self.device,
-            progress=self.progress,
+            progress=self.progress.lane(f"{cell.row}, {cell.labels} labels, draw {cell.draw}{place}"),
             folder=folder if needs == "encoder" else None,
         )
 

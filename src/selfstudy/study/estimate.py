@@ -11,6 +11,7 @@ from selfstudy.backbones.timm import changed_for_small_images
 from selfstudy.encoder import Encoder
 from selfstudy.errors import MissingWeights, RunError
 from selfstudy.evaluation import NUM_FOLDS, Protocol, Task, TrainingSettings, features, folds
+from selfstudy.images import left_out
 from selfstudy.progress import duration
 from selfstudy.rng import Rng
 from selfstudy.study._classes import supports
@@ -135,9 +136,7 @@ def announcements(settings: StudySettings, material: Material) -> list[str]:
             f"(splits.json names them; the first: {material.excluded[0]})"
         )
     if skipped := material.skipped:
-        lines.append(
-            f"{len(skipped)} files cannot be read and are left out; the first: {skipped[0].path} {skipped[0].reason}"
-        )
+        lines.append(left_out(skipped))
     lines += material.notes
     for label in settings.labels:
         if short := material.draw(label, 0).short:

@@ -82,6 +82,12 @@ class Cell:
     trial: int = 0  # of the row's pretraining; 0 is the row as it is written
     fewer_trials: tuple[str, ...] = ()  # hashes of the same with a shorter search on the labels, fewest first
 
+    @property
+    def row(self) -> str:
+        """What a person is told that it belongs to: `simclr, seed 0`."""
+        row = self.entry + ("" if self.unlabelled == 1.0 else f" on {100 * self.unlabelled:g} % of the images")
+        return row if self.method == "majority" else f"{row}, seed {self.seed}"
+
     def to_json(self) -> dict[str, object]:
         """A line of plan.json, and of the cell's own folder."""
         return {name: value for name, value in vars(self).items() if name not in ("work", "round", "fewer_trials")}

@@ -42,21 +42,16 @@ def trial_line(settings: StudySettings, encoder: Cell, outcome: Outcome, seconds
     assert isinstance(encoder.work, RunSettings)
     ended = {"done": "", "collapsed": "collapsed; ", "failed": f"failed: {outcome.error}; "}[outcome.status]
     return (
-        f"{_name(encoder)}, trial {encoder.trial + 1} of {settings.num_trials} (lr {encoder.work.lr:g}, weight_decay "
+        f"{encoder.row}, trial {encoder.trial + 1} of {settings.num_trials} (lr {encoder.work.lr:g}, weight_decay "
         f"{encoder.work.weight_decay:g}): {ended}{duration(seconds)}"
     )
-
-
-def _name(cell: Cell) -> str:
-    name = cell.entry + ("" if cell.unlabelled == 1.0 else f" on {100 * cell.unlabelled:g} % of the images")
-    return name if cell.method == "majority" else f"{name}, seed {cell.seed}"
 
 
 def line(settings: StudySettings, group: Sequence[Cell], outcomes: Mapping[str, Outcome], seconds: float) -> str:
     """`simclr, seed 0: linear 0.825 at 1, 0.937 at 4; knn 0.810 at 1, 0.921 at 4; 92 s`: means over the draws."""
     first = group[0]
     evaluations = [cell for cell in group if cell.kind == "evaluate"]
-    name = _name(first)
+    name = first.row
     failed = next((outcomes[cell.hash].error for cell in group if outcomes[cell.hash].status == "failed"), "")
     if failed:
         return f"{name}: failed: {failed}"
