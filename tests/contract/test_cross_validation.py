@@ -116,3 +116,13 @@ def test_the_study_file_says_nothing_of_it(place, tmp_path):
     """Nothing is to be set: so a study of few labels is judged well by whoever did not know that it would not be."""
     values = settings_of(place).to_json()
     assert "rounds" not in yaml.safe_dump(values)
+
+
+def test_rows_are_explained_by_what_all_labels_choose(place, tmp_path):
+    """Each part has chosen its own C. Mutation: what the parts chose, put together, is taken for one."""
+    settings = settings_of(place, explain=["confused", "saliency"], methods=["random", "supervised"])
+    study_run.run(settings, tmp_path, progress=Progress(quiet=True))
+    explained = {path.parent for path in tmp_path.glob("cells/*/explain.json")}
+    assert len(explained) == 2
+    scores = [json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.glob("cells/*/scores.json")]
+    assert any("," in str(one["chosen"].get("C", "")) for one in scores)

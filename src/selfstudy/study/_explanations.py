@@ -243,13 +243,14 @@ class _Explainer:
     def _decided(self, cell: Cell) -> object:
         """The protocol's settings; of a linear probe with what its score has chosen, so that nothing is searched again.
 
-        The twin takes the same. One candidate is still cross-validated: at a tolerance that ends each fit at once.
+        The twin takes the same. One candidate is still cross-validated: at a tolerance that ends each fit at once. Where every
+        labelled image was tested in its turn, each part has chosen for itself, and all labels together choose anew.
         """
         assert isinstance(cell.work, Evaluation)
         settings = cell.work.config
         scores = self.bench.folder / "cells" / cell.hash / "scores.json"
         chosen = json.loads(scores.read_text(encoding="utf-8"))["chosen"]
-        if not isinstance(settings, Linear.Config) or "C" not in chosen:
+        if not isinstance(settings, Linear.Config) or "C" not in chosen or self.bench.material.rounds is not None:
             return settings
         weights = chosen.get("class_weight", settings.class_weight)
         return replace(settings, C=(chosen["C"],), class_weight=weights, search_tolerance=NO_SEARCH)
