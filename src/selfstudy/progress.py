@@ -89,9 +89,9 @@ class Progress:
         self._display.say(text)
 
     def abandon(self) -> None:
-        """End all tasks of this lane, wherever they are: who worked on them is gone."""
+        """End all tasks of this lane, wherever they are: who worked on them has failed or is gone."""
         while self._tasks:
-            self._display.end(self._tasks.pop())
+            self.finish("")
 
 
 class _Display:

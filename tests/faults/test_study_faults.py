@@ -141,6 +141,32 @@ def test_a_row_that_fails_leaves_the_others_alone_and_is_tried_again(tmp_path):
     assert study(tmp_path, methods=[broken, *TINY["methods"]]).num_computed == 3  # type: ignore[misc]
 
 
+class Shown(Progress):
+    """Knows what it shows, on any lane."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.names: list[str] = []
+        self.now: list[str] = []
+
+    def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
+        super().start(name, total, unit, done)
+        self.now.append(self._tasks[-1].name)
+        self.names += self.now[-1:]
+
+    def finish(self, summary: str) -> None:
+        super().finish(summary)
+        self.now.pop()
+
+
+def test_what_failed_is_no_longer_shown_to_be_at_work(tmp_path):
+    """Mutation: its bar stays, and what follows is shown as a part of it."""
+    broken = {"simclr": {"batch_size": 64, "lr": 1e30, "lr_scaling": "none", "images_seen": 64 * 40}}
+    with Shown() as progress:
+        run(validate({**TINY, "methods": [broken]}, "test"), tmp_path, progress=progress)
+        assert "simclr, seed 0" in progress.names and progress.now == []
+
+
 COLLAPSING = """
 from dataclasses import replace
 import torch

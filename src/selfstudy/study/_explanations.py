@@ -266,12 +266,13 @@ class _Explainer:
             for kept in (scratch.parent / KEPT, scratch.parent / "search.json"):
                 if kept.is_file() and seed == cell.seed:
                     shutil.copyfile(kept, scratch / kept.name)
-            budget = Budget(
-                images=material.images, train_rows=torch.from_numpy(material.draw(cell.labels, cell.draw).rows),
-                pool_rows=torch.from_numpy(material.split.train_rows), encoder=encoder, features=values,
-                device=self.bench.device, progress=self.bench.progress, folder=scratch,
-            )  # fmt: skip
-            return protocol.hand_over(budget, Rng.from_seed(seed).fork("protocol"))
+            with self.bench.shown(f"{cell.entry}, seed {seed}, for its explanation") as lane:
+                budget = Budget(
+                    images=material.images, train_rows=torch.from_numpy(material.draw(cell.labels, cell.draw).rows),
+                    pool_rows=torch.from_numpy(material.split.train_rows), encoder=encoder, features=values,
+                    device=self.bench.device, progress=lane, folder=scratch,
+                )  # fmt: skip
+                return protocol.hand_over(budget, Rng.from_seed(seed).fork("protocol"))
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 

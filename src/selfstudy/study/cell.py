@@ -3,7 +3,8 @@
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -90,8 +91,8 @@ class Bench:
         folder = self._folder(cell)
         if isinstance(cell.work, RunSettings):
             images = self.material.others[cell.source] if cell.source else self.pool(cell.unlabelled)
-            lane = self.progress.lane(cell.row + (f", trial {cell.trial + 1}" if cell.trial else ""))
-            pretrain(cell.work, images, folder, progress=lane, device=self.device, keep_at=self.keep_at)
+            with self.shown(cell.row + (f", trial {cell.trial + 1}" if cell.trial else "")) as lane:
+                pretrain(cell.work, images, folder, progress=lane, device=self.device, keep_at=self.keep_at)
         else:
             assert isinstance(cell.work, Untrained | Published)
             self._write_as_it_is(cell, cell.work)
@@ -107,14 +108,25 @@ class Bench:
         folder = self._folder(cell)
         protocol = catalog.find("evaluation", cell.work.protocol, Protocol)(cell.work.config)
         rng, parts = Rng.from_seed(cell.seed).fork("protocol"), self.material.parts(cell.draw)
+        name = f"{cell.row}, {cell.labels} labels, draw {cell.draw}"
         if self.material.rounds is None:
-            return protocol.run(self._task(cell, protocol.needs, parts[0], folder), rng)
+            with self.shown(name) as lane:
+                return protocol.run(self._task(cell, protocol.needs, parts[0], folder, lane), rng)
         folds = []
         for number, part in enumerate(parts):
-            place = f", fold {number + 1} of {len(parts)}"
-            task = self._task(cell, protocol.needs, part, folder / f"fold-{number}", place)
-            folds.append(protocol.run(task, rng.fork("fold", number)))
+            with self.shown(f"{name}, fold {number + 1} of {len(parts)}") as lane:
+                task = self._task(cell, protocol.needs, part, folder / f"fold-{number}", lane)
+                folds.append(protocol.run(task, rng.fork("fold", number)))
         return self.material.rounds.merge(cell.draw, folds)
+
+    @contextmanager
+    def shown(self, about: str) -> Iterator[Progress]:
+        """Where work on a cell is shown, under this name, until it ends or fails."""
+        lane = self.progress.lane(about)
+        try:
+            yield lane
+        finally:
+            lane.abandon()
 
     def _evaluate(self, cell: Cell) -> Outcome:
         folder, scores = self._folder(cell), self.judge(cell)
@@ -138,7 +150,7 @@ class Bench:
             (folder / KEPT).unlink(missing_ok=True)
         return Outcome("done", scores.seconds, dict(scores.metrics))
 
-    def _task(self, cell: Cell, needs: str, part: Split, folder: Path, place: str = "") -> Task:
+    def _task(self, cell: Cell, needs: str, part: Split, folder: Path, lane: Progress) -> Task:
         work, material = cell.work, self.material
         assert isinstance(work, Evaluation)
         encoder, values = None, None
@@ -155,7 +167,7 @@ class Bench:
             encoder=encoder,
             features=values,
             device=self.device,
-            progress=self.progress.lane(f"{cell.row}, {cell.labels} labels, draw {cell.draw}{place}"),
+            progress=lane,
             folder=folder if needs == "encoder" else None,
         )
 
