@@ -199,7 +199,10 @@ def _versions(cards: Cards) -> list[Pair]:
 
 
 def _commands(record: StudyRecord) -> str:
-    name, again, file = (shlex.quote(f"{record.folder.resolve().name}{rest}") for rest in ("", "-again", "/study.yaml"))
+    """For where the study was run, if its folder was named from there; else for the folder that holds it."""
+    folder = record.folder
+    place = folder.as_posix() if folder.name and not folder.is_absolute() else folder.resolve().name
+    name, again, file = (shlex.quote(f"{place}{rest}") for rest in ("", "-again", "/study.yaml"))
     return (
         f"selfstudy study {file} --out {again}   # the same study, computed anew\n"
         f"selfstudy study {file} --out {name} seeds=5   # more seeds: what is done is not done again\n"

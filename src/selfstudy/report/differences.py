@@ -117,9 +117,11 @@ def _chart_of(found: pd.DataFrame, looks: dict[str, Style], record: StudyRecord)
 def _within(found: pd.DataFrame, margin: float) -> tuple[pd.DataFrame, list[float]]:
     """The table with bars cut to the picture, and the picture's ends.
 
-    One interval from two seeds may be 80 points wide; drawn whole it would squeeze all others to dots.
+    One interval from two seeds may be 80 points wide; drawn whole it would squeeze all others to dots. What is usual in this
+    picture is shown whole.
     """
-    room = max(3 * margin, 0.5 * found["difference"].abs().max())
+    usual = (found["high"] - found["low"]).median() / 2
+    room = max(3 * margin, 0.5 * found["difference"].abs().max(), 1.5 * usual)
     least = max(found["low"].min(), found["difference"].min() - room, -100.0)
     most = min(found["high"].max(), found["difference"].max() + room, 100.0)
     least, most = min(least, -2 * margin), max(most, 2 * margin)
