@@ -237,8 +237,7 @@ class Encoder:
     def save(self, folder: Path) -> None:
         """Write both files, each atomically."""
         folder.mkdir(parents=True, exist_ok=True)
-        state = {name: value.detach().cpu().contiguous() for name, value in self.backbone.state_dict().items()}
-        content = safetensors.torch.save(state)
+        content = safetensors.torch.save(state_of(self.backbone))
         files.write_bytes(folder / "encoder.safetensors", content)
         files.write_json(
             folder / "encoder.json",
@@ -267,6 +266,11 @@ class Encoder:
         backbone = build_backbone(spec)
         backbone.load_state_dict(safetensors.torch.load(content))
         return cls(backbone, config.validate(Feed, card["feed"], str(folder / "encoder.json")), card["provenance"])
+
+
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    """The state as a file takes it: on the CPU, in one piece each."""
+    return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
 
 
 def build_backbone(spec: BackboneSpec) -> Backbone:

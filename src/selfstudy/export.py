@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from selfstudy import files
 from selfstudy.backbones.timm import Timm, timm_arguments
-from selfstudy.encoder import Encoder
+from selfstudy.encoder import Encoder, state_of
 from selfstudy.errors import RunError, UserError, nearest
 from selfstudy.model import Model
 
@@ -53,8 +53,7 @@ def _to_timm(encoder: Encoder, out: Path) -> str:
         "pretrained_cfg": {"input_size": size, "fixed_input_size": False, "mean": mean, "std": std, "num_classes": 0},
     }  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().cpu().contiguous() for name, value in backbone.model.state_dict().items()}
-    files.write_bytes(out / "model.safetensors", safetensors.torch.save(weights, {"format": "pt"}))
+    files.write_bytes(out / "model.safetensors", safetensors.torch.save(state_of(backbone.model), {"format": "pt"}))
     files.write_json(out / "config.json", config)
     with torch.no_grad():
         loaded = timm.create_model(f"local-dir:{out}", pretrained=True, in_chans=spec.channels).eval()

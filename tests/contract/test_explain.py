@@ -255,6 +255,16 @@ def run_study(folder: Path, **changes: object) -> None:
     study_run.run(validate(settings, "test"), folder, progress=Progress(quiet=True))
 
 
+def require_counted(study: Path) -> None:
+    """The classifiers that are explained make as many mistakes as the study has scored."""
+    table = pd.read_csv(study / "results.csv", dtype={"labels": str})
+    for path in study.glob("cells/*/explain.json"):
+        about = json.loads(path.read_text(encoding="utf-8"))["asked"]["confused"]["about"]
+        [score] = table[(table["cell"] == about["evaluation"]) & (table["metric"] == "accuracy")]["value"]
+        numbers = load(path.parent / "explain", "confused").numbers
+        assert 1 - numbers["num_wrong"] / numbers["num_judged"] == pytest.approx(score)
+
+
 class TestStudy:
     def test_every_row_but_majority_is_explained_once(self, study: Path):
         """Of seed 0, by the first protocol that leaves a classifier. Mutation: every seed, or the first protocol."""
@@ -273,12 +283,7 @@ class TestStudy:
 
     def test_mistakes_are_those_that_the_study_counted(self, study: Path):
         """Mutation: another classifier's, or the answers of another draw."""
-        table = pd.read_csv(study / "results.csv", dtype={"labels": str})
-        for path in study.glob("cells/*/explain.json"):
-            about = json.loads(path.read_text(encoding="utf-8"))["asked"]["confused"]["about"]
-            [score] = table[(table["cell"] == about["evaluation"]) & (table["metric"] == "accuracy")]["value"]
-            numbers = load(path.parent / "explain", "confused").numbers
-            assert 1 - numbers["num_wrong"] / numbers["num_judged"] == pytest.approx(score)
+        require_counted(study)
 
     def test_all_pairs_agree_by_a_number_with_its_floor(self, study: Path):
         """Mutation: the floor of another row."""
@@ -312,7 +317,7 @@ class TestStudy:
         run_study(tmp_path, methods=[{"supervised": {"images_seen": 640}}], explain=["confused"])
         assert len([folder for folder in trained if folder]) == 2 * 2  # labels, seeds; others were timed
         assert not list(tmp_path.glob(f"cells/*/**/{finetune.KEPT}"))
-        self.test_mistakes_are_those_that_the_study_counted(tmp_path)
+        require_counted(tmp_path)
 
 
 def test_a_mistake_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

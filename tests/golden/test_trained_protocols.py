@@ -436,7 +436,7 @@ def test_fine_tuning_hands_over_what_a_score_kept(digits: ImageSet, tmp_path: Pa
     task = with_encoder(make_task(digits, draw(digits, 6)), make_encoder())
     protocol = Finetune(FinetuneConfig(images_seen=320, views=PLAIN))
     encoder, classify = protocol.hand_over(task, RNG)
-    protocol.run(replace(task, folder=tmp_path), RNG)
+    protocol.run(replace(task, folder=tmp_path, keep=True), RNG)
     changed = replace(task, folder=tmp_path, train_rows=task.train_rows[:6])  # from which it could not be trained
     kept, kept_classify = protocol.hand_over(changed, RNG)
     assert torch.equal(kept_classify.weight, classify.weight) and torch.equal(kept_classify.bias, classify.bias)

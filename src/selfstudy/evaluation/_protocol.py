@@ -96,6 +96,7 @@ class Task(Budget):
     """A budget and T test images. Raises UserError if one of them has no label or may be learned from."""
 
     test_rows: Tensor  # int64 [T]
+    keep: bool = False  # what a protocol that trains has learned, in the folder, for its `hand_over` to find
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfstudy import files
-from selfstudy.encoder import Backbone, Encoder, Feed
+from selfstudy.encoder import Backbone, Encoder, Feed, state_of
 from selfstudy.evaluation._choice import folds
 from selfstudy.evaluation._features import encode, location_and_scale
 from selfstudy.evaluation._logistic import ProbeSettings, fit_probe, nothing_to_tell_apart
@@ -35,7 +35,7 @@ from selfstudy.training import Data, Fit, costs, fit
 from selfstudy.types import Batch, DataCard, Embedded, Output, Scores, Step, Views
 from selfstudy.views import Chain, Crop, parse, preset
 
-KEPT = "classifier.safetensors"  # in a budget's folder: what `run` has learned, for `hand_over` to find
+KEPT = "classifier.safetensors"  # in a budget's folder: what `run` has learned, where it is to be kept, for `hand_over` to find
 WHOLE = Crop(scale=(1.0, 1.0), ratio=(1.0, 1.0))
 _FAR = 10.0  # in logits, odds of e^-10: how far off a class without labels starts, or an attribute of one value only
 
@@ -58,7 +58,7 @@ class Finetune(Protocol[Config]):
         classifier, outcome = self._trained(task, trial, rng)
         encoder, classify = classifier.parts()
         values = encode(encoder, task.images, task.test_rows, task.device)
-        if task.folder is not None:
+        if task.keep and task.folder is not None:
             classifier.save(task.folder / KEPT)
         chosen = {
             **asdict(self.config), **asdict(trial), "views": "the study's", "start": self._start(task),
@@ -170,8 +170,7 @@ class Classifier(Method):
 
     def save(self, path: Path) -> None:
         """The weights alone: whoever loads them makes the same classifier first."""
-        state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        files.write_bytes(path, safetensors.torch.save(state))
+        files.write_bytes(path, safetensors.torch.save(state_of(self)))
 
     def load(self, path: Path) -> Self:
         self.load_state_dict(safetensors.torch.load(path.read_bytes()))

@@ -126,13 +126,8 @@ class Store:
 
     def _announcement(self, num_new: int, num_all: int) -> str:
         megabytes, free = math.ceil(self._most_bytes_a_file * num_new / 1e6), shutil.disk_usage(self.folder).free / 1e9
-        which = (
-            f"{num_new:,} of {num_all:,} files"
-            if num_new < num_all
-            else "1 file"
-            if num_all == 1
-            else f"{num_all:,} files"
-        )
+        of_all = f" of {num_all:,}" if num_new < num_all else ""
+        which = f"{num_new:,}{of_all} file{'' if num_all == 1 else 's'}"
         return f"decoding {which} once, into at most {megabytes:,} MB of {self.folder} ({free:,.0f} GB are free)"
 
     def _decode_all(

@@ -28,9 +28,8 @@ from selfstudy.study._units import Done, without_encoder
 from selfstudy.study.cell import Outcome
 from selfstudy.study.plan import Cell
 
-HOW = (
-    "forkserver" if sys.platform == "linux" else "spawn"
-)  # Windows has no forks; macOS's libraries do not survive them
+# Windows has no forks; macOS's libraries do not survive them.
+HOW = "forkserver" if sys.platform == "linux" else "spawn"
 SECONDS_TO_END = 60.0  # twice what the team gives its workers
 SECONDS_BETWEEN_LOOKS = 1.0  # not for ever: on Windows a wait without an end cannot be interrupted
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # what torch, NumPy and SciPy read

@@ -17,7 +17,6 @@ from selfstudy import catalog, files
 from selfstudy.encoder import Encoder
 from selfstudy.errors import MissingWeights, RunError
 from selfstudy.evaluation import Protocol, Task, features
-from selfstudy.evaluation.finetune import KEPT
 from selfstudy.explain.map import embedding_map
 from selfstudy.images import ImageSet, Split, feed_for
 from selfstudy.progress import Progress
@@ -146,8 +145,6 @@ class Bench:
         files.write_json(folder / "scores.json", record)  # last: its presence means that the cell is done
         for left in (folder / "checkpoint", *folder.glob("fold-*")):
             shutil.rmtree(left, ignore_errors=True)
-        if (cell.labels, cell.draw, cell.seed) != (self.explained, 0, 0):
-            (folder / KEPT).unlink(missing_ok=True)
         return Outcome("done", scores.seconds, dict(scores.metrics))
 
     def _task(self, cell: Cell, needs: str, part: Split, folder: Path, lane: Progress) -> Task:
@@ -169,6 +166,7 @@ class Bench:
             device=self.device,
             progress=lane,
             folder=folder if needs == "encoder" else None,
+            keep=(cell.labels, cell.draw, cell.seed) == (self.explained, 0, 0),
         )
 
     def encoded(self, encoder_hash: str) -> tuple[Encoder, Tensor]:
